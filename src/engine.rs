@@ -173,11 +173,7 @@ pub enum EngineError {
     #[error("{call}: there is no such {thing}")]
     NotFound { call: &'static str, thing: String },
     #[error("the engine refused {call}: {why}")]
-    Refused {
-        call: &'static str,
-        status: u16,
-        why: String,
-    },
+    Refused { call: &'static str, status: u16, why: String },
     #[error("the engine failed at {call}: {why}")]
     Failed { call: &'static str, why: String },
     #[error("the engine's answer to {call} was not understood: {why}")]
