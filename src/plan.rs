@@ -13,6 +13,7 @@ pub mod connect;
 pub mod health;
 pub mod hold;
 pub mod offline;
+pub mod outcome;
 pub mod request;
 pub mod step;
 pub mod want;
