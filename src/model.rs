@@ -6,6 +6,7 @@
 //!
 //! Never holds a value that validation could still refuse.
 
+pub mod config;
 pub mod desired;
 pub mod host;
 pub mod mapping;

@@ -89,15 +89,8 @@ pub fn place(input: &Input<'_>) -> Placement {
         }
         mapping.push((
             member.id.clone(),
-            Placed {
-                host: work.fleet.sites[site].host.name.clone(),
-                ports: std::mem::take(&mut ports[number]),
-                why,
-            },
+            Placed { host: work.fleet.sites[site].host.name.clone(), ports: std::mem::take(&mut ports[number]), why },
         ));
     }
-    Placement {
-        mapping: mapping.into_iter().collect(),
-        held: work.held,
-    }
+    Placement { mapping: mapping.into_iter().collect(), held: work.held }
 }

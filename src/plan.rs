@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::model::config::Brake;
 use crate::model::desired::Inventory;
 use crate::model::mapping::Placed;
 use crate::model::policy::Policy;
@@ -56,6 +57,7 @@ pub struct Input<'a> {
     pub before: &'a BTreeMap<StackSlug, Arc<Stack>>,
     pub owner: &'a str,
     pub policy: &'a Policy,
+    pub brake: Brake,
     /// Stacks whose apply is under way: they are somebody's else's now.
     pub in_hand: &'a BTreeSet<StackSlug>,
     /// Digests of removals that a human acknowledged.

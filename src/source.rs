@@ -304,8 +304,7 @@ impl Source {
     /// cannot be read.
     pub async fn trailers(&self, head: &Revision, not_before: Option<&Revision>) -> Result<Vec<Trailer>, SourceError> {
         let (head, not_before) = (head.clone(), not_before.cloned());
-        self.with(move |inner| history::trailers(&inner.repository(), &head, not_before.as_ref()))
-            .await
+        self.with(move |inner| history::trailers(&inner.repository(), &head, not_before.as_ref())).await
     }
 
     /// The commit at the end of the line of first parents: it names the repository for the owner label.
@@ -439,10 +438,7 @@ pub(crate) fn open_repository(path: &Path) -> Result<Repository, SourceError> {
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             SourceError::OtherUser { path }
         } else {
-            SourceError::NotARepository {
-                path: path.to_owned(),
-                source: error,
-            }
+            SourceError::NotARepository { path: path.to_owned(), source: error }
         }
     })
 }
@@ -460,17 +456,11 @@ fn uncommitted(work_tree: &Path) -> Result<Vec<String>, SourceError> {
     // Opened for this one question: an index that is kept open would have to be told of each change on disk.
     let repository = open_repository(work_tree)?;
     let mut options = StatusOptions::new();
-    options
-        .include_untracked(true)
-        .recurse_untracked_dirs(true)
-        .exclude_submodules(true)
-        .disable_pathspec_match(true);
+    options.include_untracked(true).recurse_untracked_dirs(true).exclude_submodules(true).disable_pathspec_match(true);
     for root in ROOTS {
         options.pathspec(root);
     }
-    let statuses = repository
-        .statuses(Some(&mut options))
-        .map_err(reading("compare the work tree"))?;
+    let statuses = repository.statuses(Some(&mut options)).map_err(reading("compare the work tree"))?;
     let mut paths: Vec<String> = statuses
         .iter()
         .filter(|entry| entry.status() != Status::CURRENT && !entry.status().is_ignored())
@@ -483,9 +473,7 @@ fn uncommitted(work_tree: &Path) -> Result<Vec<String>, SourceError> {
 fn commit_of(repository: &Repository, reference: &str) -> Result<Option<Oid>, SourceError> {
     match repository.find_reference(reference) {
         Ok(found) => {
-            let commit = found
-                .peel_to_commit()
-                .map_err(reading(&format!("read the commit of {reference}")))?;
+            let commit = found.peel_to_commit().map_err(reading(&format!("read the commit of {reference}")))?;
             Ok(Some(commit.id()))
         }
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),

@@ -21,21 +21,12 @@ fn every_engine_answers_under_an_id_of_its_own() {
     let Some(fleet) = lease_or_leave_out("every_engine_answers_under_an_id_of_its_own") else {
         return;
     };
-    let ids: BTreeSet<String> = fleet
-        .hosts
-        .iter()
-        .map(|host| fleet.docker_text(&host.name, &["info", "--format", "{{.ID}}"]))
-        .collect();
+    let ids: BTreeSet<String> =
+        fleet.hosts.iter().map(|host| fleet.docker_text(&host.name, &["info", "--format", "{{.ID}}"])).collect();
     assert_eq!(ids.len(), fleet.hosts.len(), "{ids:?}");
     for host in &fleet.hosts {
-        assert_eq!(
-            fleet.docker_text(&host.name, &["version", "--format", "{{.Server.Version}}"]),
-            host.engine
-        );
-        assert_eq!(
-            fleet.docker_text(&host.name, &["info", "--format", "{{.Name}}"]),
-            host.name
-        );
+        assert_eq!(fleet.docker_text(&host.name, &["version", "--format", "{{.Server.Version}}"]), host.engine);
+        assert_eq!(fleet.docker_text(&host.name, &["info", "--format", "{{.Name}}"]), host.name);
     }
 }
 
@@ -48,12 +39,7 @@ fn an_image_has_one_id_on_all_hosts() {
         let ids: BTreeSet<String> = fleet
             .hosts
             .iter()
-            .map(|host| {
-                fleet.docker_text(
-                    &host.name,
-                    &["image", "inspect", "--format", "{{.Id}}", image],
-                )
-            })
+            .map(|host| fleet.docker_text(&host.name, &["image", "inspect", "--format", "{{.Id}}", image]))
             .collect();
         assert_eq!(ids.len(), 1, "{image}: {ids:?}");
     }
@@ -61,23 +47,15 @@ fn an_image_has_one_id_on_all_hosts() {
 
 #[test]
 fn a_published_port_is_reached_from_another_host_and_from_the_test() {
-    let Some(fleet) =
-        lease_or_leave_out("a_published_port_is_reached_from_another_host_and_from_the_test")
-    else {
+    let Some(fleet) = lease_or_leave_out("a_published_port_is_reached_from_another_host_and_from_the_test") else {
         return;
     };
     for host in &fleet.hosts {
         start_web(&fleet, &host.name);
-        wait_for("the web server to answer the test", SOON, || {
-            get(&host.address)
-        });
+        wait_for("the web server to answer the test", SOON, || get(&host.address));
     }
     for (from, to) in [("host-2", "host-1"), ("host-1", "host-2")] {
-        assert_eq!(
-            get_from(&fleet, from, to),
-            Ok("web 1".to_owned()),
-            "from {from} to {to}"
-        );
+        assert_eq!(get_from(&fleet, from, to), Ok("web 1".to_owned()), "from {from} to {to}");
     }
     if fleet.find("host-4").is_some() {
         assert_eq!(get_from(&fleet, "host-4", "host-1"), Ok("web 1".to_owned()));
@@ -88,62 +66,38 @@ fn a_published_port_is_reached_from_another_host_and_from_the_test() {
 /// After a mere chroot, `exec` and health checks would run in the machine's own file system.
 #[test]
 fn an_exec_sees_the_root_of_its_container_on_both_engine_generations() {
-    let Some(fleet) =
-        lease_or_leave_out("an_exec_sees_the_root_of_its_container_on_both_engine_generations")
-    else {
+    let Some(fleet) = lease_or_leave_out("an_exec_sees_the_root_of_its_container_on_both_engine_generations") else {
         return;
     };
     for host in &fleet.hosts {
         start_web(&fleet, &host.name);
         let root = fleet.docker_text(&host.name, &["exec", "bayplan-test-web", "ls", "/"]);
-        assert!(
-            root.lines().any(|name| name == "entry"),
-            "{}: {root}",
-            host.name
-        );
+        assert!(root.lines().any(|name| name == "entry"), "{}: {root}", host.name);
     }
 }
 
 #[test]
 fn health_checks_tell_the_good_image_from_the_bad_one() {
-    let Some(fleet) = lease_or_leave_out("health_checks_tell_the_good_image_from_the_bad_one")
-    else {
+    let Some(fleet) = lease_or_leave_out("health_checks_tell_the_good_image_from_the_bad_one") else {
         return;
     };
     for host in &fleet.hosts {
         for (image, expected) in [("slow", "healthy"), ("unhealthy", "unhealthy")] {
             let container = format!("bayplan-test-{image}");
             let reference = format!("bayplan-test/{image}:1");
-            fleet.docker_text(
-                &host.name,
-                &[
-                    "run", "-d", "--label", TEST_LABEL, "--name", &container, &reference,
-                ],
-            );
-            wait_for(
-                &format!("{image} on {} to be {expected}", host.name),
-                SOON,
-                || {
-                    let seen = fleet.docker_text(
-                        &host.name,
-                        &[
-                            "inspect",
-                            "--format",
-                            "{{.State.Health.Status}}",
-                            &container,
-                        ],
-                    );
-                    if seen == expected { Ok(()) } else { Err(seen) }
-                },
-            );
+            fleet.docker_text(&host.name, &["run", "-d", "--label", TEST_LABEL, "--name", &container, &reference]);
+            wait_for(&format!("{image} on {} to be {expected}", host.name), SOON, || {
+                let seen =
+                    fleet.docker_text(&host.name, &["inspect", "--format", "{{.State.Health.Status}}", &container]);
+                if seen == expected { Ok(()) } else { Err(seen) }
+            });
         }
     }
 }
 
 #[test]
 fn a_host_that_is_cut_off_is_back_when_the_fault_is_over() {
-    let Some(fleet) = lease_or_leave_out("a_host_that_is_cut_off_is_back_when_the_fault_is_over")
-    else {
+    let Some(fleet) = lease_or_leave_out("a_host_that_is_cut_off_is_back_when_the_fault_is_over") else {
         return;
     };
     let address = &fleet.host("host-1").address;
@@ -157,8 +111,7 @@ fn a_host_that_is_cut_off_is_back_when_the_fault_is_over() {
 
 #[test]
 fn an_engine_that_hangs_answers_nobody_until_it_goes_on() {
-    let Some(fleet) = lease_or_leave_out("an_engine_that_hangs_answers_nobody_until_it_goes_on")
-    else {
+    let Some(fleet) = lease_or_leave_out("an_engine_that_hangs_answers_nobody_until_it_goes_on") else {
         return;
     };
     let hanging = fleet.hang("host-3");
@@ -168,51 +121,29 @@ fn an_engine_that_hangs_answers_nobody_until_it_goes_on() {
         .args(["1", "docker", "-H", &format!("unix://{socket}"), "version"])
         .output()
         .expect("timeout starts");
-    assert!(
-        !output.status.success() && asked.elapsed() >= Duration::from_secs(1),
-        "{output:?}"
-    );
+    assert!(!output.status.success() && asked.elapsed() >= Duration::from_secs(1), "{output:?}");
     drop(hanging);
-    wait_for("host-3 to answer", SOON, || {
-        fleet.try_docker("host-3", &["version"])
-    });
+    wait_for("host-3 to answer", SOON, || fleet.try_docker("host-3", &["version"]));
 }
 
 #[test]
 fn a_killed_engine_comes_back_with_its_containers_exited() {
-    let Some(fleet) = lease_or_leave_out("a_killed_engine_comes_back_with_its_containers_exited")
-    else {
+    let Some(fleet) = lease_or_leave_out("a_killed_engine_comes_back_with_its_containers_exited") else {
         return;
     };
-    for host in ["host-2", "host-4"]
-        .into_iter()
-        .filter(|host| fleet.find(host).is_some())
-    {
+    for host in ["host-2", "host-4"].into_iter().filter(|host| fleet.find(host).is_some()) {
         start_web(&fleet, host);
         let killed = fleet.kill_engine(host);
-        wait_for("the engine to be gone", SOON, || {
-            match fleet.try_docker(host, &["version"]) {
-                Ok(seen) => Err(seen),
-                Err(_) => Ok(()),
-            }
+        wait_for("the engine to be gone", SOON, || match fleet.try_docker(host, &["version"]) {
+            Ok(seen) => Err(seen),
+            Err(_) => Ok(()),
         });
-        assert_eq!(
-            get(&fleet.host(host).address).ok(),
-            None,
-            "the engine's port proxy and rules outlived it"
-        );
+        assert_eq!(get(&fleet.host(host).address).ok(), None, "the engine's port proxy and rules outlived it");
         drop(killed);
-        let state = [
-            "inspect",
-            "--format",
-            "{{.State.Status}}",
-            "bayplan-test-web",
-        ];
-        wait_for("the container to be seen as exited", SOON, || {
-            match fleet.docker_text(host, &state) {
-                seen if seen == "exited" => Ok(()),
-                seen => Err(seen),
-            }
+        let state = ["inspect", "--format", "{{.State.Status}}", "bayplan-test-web"];
+        wait_for("the container to be seen as exited", SOON, || match fleet.docker_text(host, &state) {
+            seen if seen == "exited" => Ok(()),
+            seen => Err(seen),
         });
     }
 }
@@ -224,29 +155,12 @@ fn a_port_with_tls_lets_in_its_own_client_and_no_stranger_also_after_a_restart()
         return;
     };
     let host = fleet.host("host-2");
-    let (endpoint, tls) = host
-        .tcp
-        .as_ref()
-        .zip(host.tls.as_ref())
-        .expect("host-2 listens with TLS");
+    let (endpoint, tls) = host.tcp.as_ref().zip(host.tls.as_ref()).expect("host-2 listens with TLS");
     let version_for = |client: &str| {
         let file = |name: &str| tls.join(name).display().to_string();
         let output = Command::new("timeout")
-            .args([
-                "10",
-                "docker",
-                "-H",
-                endpoint,
-                "--tlsverify",
-                "--tlscacert",
-                &file("ca.pem"),
-                "--tlscert",
-            ])
-            .args([
-                &file(&format!("{client}cert.pem")),
-                "--tlskey",
-                &file(&format!("{client}key.pem")),
-            ])
+            .args(["10", "docker", "-H", endpoint, "--tlsverify", "--tlscacert", &file("ca.pem"), "--tlscert"])
+            .args([&file(&format!("{client}cert.pem")), "--tlskey", &file(&format!("{client}key.pem"))])
             .args(["version", "--format", "{{.Server.Version}}"])
             .output()
             .expect("the Docker command line starts");
@@ -258,39 +172,24 @@ fn a_port_with_tls_lets_in_its_own_client_and_no_stranger_also_after_a_restart()
     };
     for _ in ["first", "restarted"] {
         assert_eq!(version_for(""), Ok(host.engine.clone()));
-        assert!(
-            version_for("stranger/").is_err(),
-            "a client of another CA was let in"
-        );
+        assert!(version_for("stranger/").is_err(), "a client of another CA was let in");
         fleet.restart("host-2");
     }
 }
 
 #[test]
 fn the_registry_serves_by_tag_and_by_digest_what_no_engine_has() {
-    let Some(fleet) =
-        lease_or_leave_out("the_registry_serves_by_tag_and_by_digest_what_no_engine_has")
-    else {
+    let Some(fleet) = lease_or_leave_out("the_registry_serves_by_tag_and_by_digest_what_no_engine_has") else {
         return;
     };
     for host in &fleet.hosts {
         for (image, digest) in &fleet.registry.images {
-            assert!(
-                fleet
-                    .try_docker(&host.name, &["image", "inspect", image])
-                    .is_err(),
-                "{image} is there already"
-            );
-            let (repository, _tag) = image
-                .rsplit_once(':')
-                .expect("the registry's images have tags");
+            assert!(fleet.try_docker(&host.name, &["image", "inspect", image]).is_err(), "{image} is there already");
+            let (repository, _tag) = image.rsplit_once(':').expect("the registry's images have tags");
             let by_digest = format!("{repository}@{digest}");
             fleet.docker_text(&host.name, &["pull", &by_digest]);
             fleet.docker_text(&host.name, &["pull", image]);
-            let known = fleet.docker_text(
-                &host.name,
-                &["image", "inspect", "--format", "{{.RepoDigests}}", image],
-            );
+            let known = fleet.docker_text(&host.name, &["image", "inspect", "--format", "{{.RepoDigests}}", image]);
             assert!(known.contains(&by_digest), "{image}: {known}");
         }
     }
@@ -302,27 +201,14 @@ fn the_newer_engine_is_another_generation() {
         return;
     };
     let Some(newer) = fleet.find("host-4") else {
-        return leave_out(
-            "the_newer_engine_is_another_generation",
-            &fleet.left_out.join(", "),
-        );
+        return leave_out("the_newer_engine_is_another_generation", &fleet.left_out.join(", "));
     };
     assert_ne!(newer.api, fleet.host("host-1").api);
 }
 
 fn start_web(fleet: &Fleet, host: &str) {
     let name = "bayplan-test-web";
-    let options = [
-        "run",
-        "-d",
-        "--label",
-        TEST_LABEL,
-        "--name",
-        name,
-        "-p",
-        "18080:8080",
-        "bayplan-test/web:1",
-    ];
+    let options = ["run", "-d", "--label", TEST_LABEL, "--name", name, "-p", "18080:8080", "bayplan-test/web:1"];
     fleet.docker_text(host, &options);
 }
 
@@ -331,26 +217,14 @@ fn get_from(fleet: &Fleet, from: &str, to: &str) -> Result<String, String> {
     let url = format!("http://{}:18080/", fleet.host(to).address);
     fleet.try_docker(
         from,
-        &[
-            "run",
-            "--rm",
-            "--label",
-            TEST_LABEL,
-            "--entrypoint",
-            "/bin/wget",
-            "bayplan-test/db:1",
-            "-qO-",
-            &url,
-        ],
+        &["run", "--rm", "--label", TEST_LABEL, "--entrypoint", "/bin/wget", "bayplan-test/db:1", "-qO-", &url],
     )
 }
 
 /// Asks the web server on a host from this process; an error says what was wrong.
 fn get(address: &str) -> Result<String, String> {
     let limit = Duration::from_secs(1);
-    let to: SocketAddr = format!("{address}:18080")
-        .parse()
-        .expect("the fleet's addresses are IPv4");
+    let to: SocketAddr = format!("{address}:18080").parse().expect("the fleet's addresses are IPv4");
     let ask = || {
         let mut stream = TcpStream::connect_timeout(&to, limit)?;
         stream.set_read_timeout(Some(limit))?;

@@ -91,9 +91,7 @@ fn pinned_why(work: &Work<'_>, unit: usize, member: usize, stays: Option<&str>) 
     let first = if own.pin.is_some() {
         "pinned by targetHost".to_owned()
     } else {
-        let other = work.members[work.units[unit].members.clone()]
-            .iter()
-            .find(|m| m.pin.is_some());
+        let other = work.members[work.units[unit].members.clone()].iter().find(|m| m.pin.is_some());
         let name = other.map_or("its stack", |m| m.service.name.as_str());
         format!("goes with `{name}`, which is pinned by targetHost")
     };
@@ -249,9 +247,7 @@ pub(super) fn hold_rest(work: &mut Work<'_>, unit: usize, why: &str, refused: &B
     for tie in work.units[unit].ties.iter().filter(|tie| tie.sites.is_empty()) {
         if let Some(host) = tie.hosts.first() {
             let volume = tie.volume;
-            sentence.push_str(&format!(
-                "; the volume `{volume}` is on {host}, which is not in the inventory"
-            ));
+            sentence.push_str(&format!("; the volume `{volume}` is on {host}, which is not in the inventory"));
         }
     }
     for member in work.units[unit].members.clone() {
@@ -295,12 +291,7 @@ fn best_of(
         let site = rank.2 as usize;
         (within.is_none() || work.fleet.datacenter(site) == within) && may_take(work, unit, members, site, Coming::New)
     };
-    let choice = |rank: Rank, of_stack, next| Choice {
-        site: rank.2 as usize,
-        rank,
-        of_stack,
-        next,
-    };
+    let choice = |rank: Rank, of_stack, next| Choice { site: rank.2 as usize, rank, of_stack, next };
     match work.stacks[stack].stack.placement {
         Strategy::Auto | Strategy::Single | Strategy::Manual => {
             let mut taking = ranks.filter(takes);
@@ -335,11 +326,7 @@ pub(super) fn why(work: &Work<'_>, unit: usize, choice: &Choice, datacenter: Opt
     let strategy = stack.stack.placement.as_str();
     match stack.stack.placement {
         Strategy::Auto | Strategy::Single | Strategy::Manual => {
-            let whole = if stack.stack.placement == Strategy::Single {
-                " for the whole stack"
-            } else {
-                ""
-            };
+            let whole = if stack.stack.placement == Strategy::Single { " for the whole stack" } else { "" };
             text.push_str(&format!("{strategy}: best score {score} of {hosts} hosts{whole}"));
             match choice.next {
                 None => text.push_str(" (no other takes it)"),

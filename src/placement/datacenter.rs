@@ -41,19 +41,14 @@ pub(super) fn home<'a>(work: &Work<'a>, stack: usize) -> Option<&'a str> {
 fn pinned_to<'a>(work: &Work<'a>, stack: usize) -> Option<&'a str> {
     let units = &work.units[work.stacks[stack].units.clone()];
     let pins = units.iter().filter_map(|unit| unit.pin);
-    pins.filter_map(|pin| work.fleet.index(pin))
-        .find_map(|site| work.fleet.datacenter(site))
+    pins.filter_map(|pin| work.fleet.index(pin)).find_map(|site| work.fleet.datacenter(site))
 }
 
 /// Places what neither is pinned nor stayed.
 pub(super) fn place_rest(work: &mut Work<'_>, stack: usize) {
     let range = work.stacks[stack].units.clone();
     let units: Vec<usize> = range.filter(|unit| work.units[*unit].pin.is_none()).collect();
-    let open: Vec<usize> = units
-        .iter()
-        .copied()
-        .filter(|u| work.units[*u].state != State::Done)
-        .collect();
+    let open: Vec<usize> = units.iter().copied().filter(|u| work.units[*u].state != State::Done).collect();
     if open.is_empty() {
         return;
     }
@@ -75,9 +70,7 @@ pub(super) fn place_rest(work: &mut Work<'_>, stack: usize) {
         None if !may_leave => BTreeSet::new(),
         None => {
             let ranked = work.fleet.ranks.iter();
-            ranked
-                .filter_map(|rank| work.fleet.datacenter(rank.2 as usize))
-                .collect()
+            ranked.filter_map(|rank| work.fleet.datacenter(rank.2 as usize)).collect()
         }
     };
     let mut choices = Vec::new();
@@ -101,11 +94,7 @@ pub(super) fn place_rest(work: &mut Work<'_>, stack: usize) {
     choices.sort_unstable();
     if let Some((Reverse(total), _, name)) = choices.first().copied() {
         if let Ok(filled) = fill(work, &units, name) {
-            let text = format!(
-                " {name} (best total {} of {} datacenters)",
-                Points(total),
-                candidates.len()
-            );
+            let text = format!(" {name} (best total {} of {} datacenters)", Points(total), candidates.len());
             explain(work, &filled, &text);
         }
         return;
@@ -225,17 +214,13 @@ fn hold_unfit(work: &mut Work<'_>, unit: usize, home: Option<&str>, failed: &BTr
         match datacenter {
             None => reasons.push(Refusal::NoDatacenter),
             Some(name) if reasons.is_empty() => reasons.push(match (failed.get(name), anchor) {
-                (Some(service), _) if Some(name) != home => Refusal::DatacenterTooSmall {
-                    datacenter: name.to_owned(),
-                    service: service.clone(),
-                },
-                (_, Some(anchor)) => Refusal::Anchored {
-                    host: work.fleet.sites[anchor].host.name.clone(),
-                },
-                (Some(service), None) => Refusal::DatacenterTooSmall {
-                    datacenter: name.to_owned(),
-                    service: service.clone(),
-                },
+                (Some(service), _) if Some(name) != home => {
+                    Refusal::DatacenterTooSmall { datacenter: name.to_owned(), service: service.clone() }
+                }
+                (_, Some(anchor)) => Refusal::Anchored { host: work.fleet.sites[anchor].host.name.clone() },
+                (Some(service), None) => {
+                    Refusal::DatacenterTooSmall { datacenter: name.to_owned(), service: service.clone() }
+                }
                 (None, None) => Refusal::NoDatacenter,
             }),
             Some(_) => {}

@@ -113,12 +113,7 @@ impl<'a> Fleet<'a> {
         }
         let has_datacenters = sites.iter().any(|site| site.host.datacenter.is_some());
         excuse_losses(&mut sites);
-        Self {
-            sites,
-            engines,
-            ranks: BTreeSet::new(),
-            has_datacenters,
-        }
+        Self { sites, engines, ranks: BTreeSet::new(), has_datacenters }
     }
 
     pub(super) fn index(&self, name: &HostName) -> Option<usize> {
@@ -289,15 +284,10 @@ impl Ports {
     ) -> Option<u16> {
         let start = self.lowest.get(&(protocol, ip, range.0)).copied().unwrap_or(range.0);
         let port = (start.max(1)..=range.1).find(|port| {
-            let socket = Socket {
-                port: *port,
-                protocol,
-                ip,
-            };
+            let socket = Socket { port: *port, protocol, ip };
             self.holder(socket).is_none()
         });
-        self.lowest
-            .insert((protocol, ip, range.0), port.unwrap_or(range.1.saturating_add(1)));
+        self.lowest.insert((protocol, ip, range.0), port.unwrap_or(range.1.saturating_add(1)));
         let port = port?;
         self.hold(Socket { port, protocol, ip }, holder);
         Some(port)
@@ -306,11 +296,7 @@ impl Ports {
 
 /// `0.0.0.0` and `::` are all addresses.
 pub(super) fn socket(ip: Option<IpAddr>, port: u16, protocol: Protocol) -> Socket {
-    Socket {
-        port,
-        protocol,
-        ip: ip.filter(|ip| !ip.is_unspecified()),
-    }
+    Socket { port, protocol, ip: ip.filter(|ip| !ip.is_unspecified()) }
 }
 
 fn site<'a>(host: &'a Host, engine: usize, record: Option<&HostRecord>) -> Site<'a> {

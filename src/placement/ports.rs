@@ -126,10 +126,7 @@ fn take(work: &mut Work<'_>, wanted: &Wanted, published: &mut Vec<PublishedPort>
         (Some(number), _) => published.push(publish(wanted, number)),
         (None, PortOrigin::ForOthers) => hold_dependents(work, wanted),
         (None, PortOrigin::Chosen | PortOrigin::Explicit) => {
-            let refusal = Refusal::NoFreePort {
-                container: wanted.container,
-                range: host.port_range,
-            };
+            let refusal = Refusal::NoFreePort { container: wanted.container, range: host.port_range };
             hold_for_port(work, wanted.member, refusal);
         }
     }
@@ -172,15 +169,8 @@ fn hold_dependents(work: &mut Work<'_>, wanted: &Wanted) {
     };
     let needs = |number: &usize| {
         let member = &work.members[*number];
-        let requires = member
-            .service
-            .requirements
-            .iter()
-            .any(|r| r.service == required.service.name);
-        requires
-            && member
-                .site
-                .is_some_and(|own| !stack.placed.contains_key(&(own, service)))
+        let requires = member.service.requirements.iter().any(|r| r.service == required.service.name);
+        requires && member.site.is_some_and(|own| !stack.placed.contains_key(&(own, service)))
     };
     let dependents: Vec<usize> = stack.members.clone().filter(needs).collect();
     for number in dependents {
@@ -274,13 +264,7 @@ mod tests {
     fn the_port_of_a_connection_string_is_behind_its_host() {
         assert_eq!(port_of("postgres://user:pa:55@host-1:5432/db?x=1:2"), Some(5432));
         assert_eq!(port_of("redis://[::1]:6379"), Some(6379));
-        for text in [
-            "postgres://host-1/db",
-            "host-1:5432",
-            "redis://[::1]",
-            "http://h:port",
-            "x://h:0",
-        ] {
+        for text in ["postgres://host-1/db", "host-1:5432", "redis://[::1]", "http://h:port", "x://h:0"] {
             assert_eq!(port_of(text), None, "{text}");
         }
     }

@@ -115,20 +115,13 @@ impl fmt::Display for Refusal {
             Self::Status(HostStatus::Offline) => f.write_str("is offline"),
             Self::Unreachable => f.write_str("is unreachable"),
             Self::Lost => f.write_str("is lost"),
-            Self::Label {
-                label,
-                wanted,
-                found: Some(found),
-            } => write!(f, "has the label `{label}: {found}`; `{wanted}` is asked for"),
-            Self::Label {
-                label,
-                wanted,
-                found: None,
-            } => write!(f, "has no label `{label}`; `{wanted}` is asked for"),
-            Self::Datacenter {
-                wanted,
-                found: Some(found),
-            } => write!(f, "is in datacenter `{found}`; `{wanted}` is asked for"),
+            Self::Label { label, wanted, found: Some(found) } => {
+                write!(f, "has the label `{label}: {found}`; `{wanted}` is asked for")
+            }
+            Self::Label { label, wanted, found: None } => write!(f, "has no label `{label}`; `{wanted}` is asked for"),
+            Self::Datacenter { wanted, found: Some(found) } => {
+                write!(f, "is in datacenter `{found}`; `{wanted}` is asked for")
+            }
             Self::Datacenter { wanted, found: None } => write!(f, "names no datacenter; `{wanted}` is asked for"),
             Self::NoDatacenter => f.write_str("names no datacenter, and the stack is placed in one"),
             Self::DatacenterTooSmall { datacenter, service } => write!(
@@ -139,24 +132,15 @@ impl fmt::Display for Refusal {
                 write!(f, "has {} cores; minCpu asks for {}", Cores(*has), Cores(*wanted))
             }
             Self::MinMemory { has, wanted } => {
-                write!(
-                    f,
-                    "has {} of memory; minMemory asks for {}",
-                    Bytes(*has),
-                    Bytes(*wanted)
-                )
+                write!(f, "has {} of memory; minMemory asks for {}", Bytes(*has), Bytes(*wanted))
             }
             Self::NotOn => f.write_str("is excluded by notOn"),
             Self::NotWith { service } => write!(f, "has `{service}`, and notWith keeps the two apart"),
             Self::NotTarget { target } => write!(f, "is not the targetHost {target}"),
             Self::NoTarget => f.write_str("is not chosen: `manual` needs a targetHost on every service"),
-            Self::Cpu { free, capacity, asked } => write!(
-                f,
-                "has {} of {} cores free; {} are asked for",
-                Cores(*free),
-                Cores(*capacity),
-                Cores(*asked)
-            ),
+            Self::Cpu { free, capacity, asked } => {
+                write!(f, "has {} of {} cores free; {} are asked for", Cores(*free), Cores(*capacity), Cores(*asked))
+            }
             Self::Memory { free, capacity, asked } => write!(
                 f,
                 "has {} of {} of memory free; {} are asked for",
@@ -164,12 +148,7 @@ impl fmt::Display for Refusal {
                 Bytes(*capacity),
                 Bytes(*asked)
             ),
-            Self::PortTaken {
-                ip,
-                port,
-                protocol,
-                holder,
-            } => {
+            Self::PortTaken { ip, port, protocol, holder } => {
                 write!(f, "has port {port}/{}", protocol.as_str())?;
                 if let Some(ip) = ip {
                     write!(f, " of {ip}")?;
@@ -184,21 +163,12 @@ impl fmt::Display for Refusal {
                 for (n, host) in hosts.iter().enumerate() {
                     write!(f, "{}{host}", if n == 0 { "" } else { ", " })?;
                 }
-                write!(
-                    f,
-                    " and would stay behind (`Bayplan-Leave-Volume: {stack}/{volume}` in a commit confirms that)"
-                )
+                write!(f, " and would stay behind (`Bayplan-Leave-Volume: {stack}/{volume}` in a commit confirms that)")
             }
-            Self::NoFreePort { container, range } => write!(
-                f,
-                "has no port left from {} to {} for container port {container}",
-                range.0, range.1
-            ),
-            Self::NoPortForOthers {
-                service,
-                container,
-                range,
-            } => write!(
+            Self::NoFreePort { container, range } => {
+                write!(f, "has no port left from {} to {} for container port {container}", range.0, range.1)
+            }
+            Self::NoPortForOthers { service, container, range } => write!(
                 f,
                 "needs port {container} of `{service}`, whose host has none left from {} to {} to publish it",
                 range.0, range.1
@@ -248,24 +218,14 @@ mod tests {
 
     #[test]
     fn a_refusal_completes_a_sentence_with_its_numbers() {
-        let refusal = Refusal::Cpu {
-            free: 2000,
-            capacity: 4000,
-            asked: 3000,
-        };
-        assert_eq!(
-            format!("host-1 {refusal}"),
-            "host-1 has 2.0 of 4.0 cores free; 3.0 are asked for"
-        );
+        let refusal = Refusal::Cpu { free: 2000, capacity: 4000, asked: 3000 };
+        assert_eq!(format!("host-1 {refusal}"), "host-1 has 2.0 of 4.0 cores free; 3.0 are asked for");
     }
 
     #[test]
     fn amounts_read_as_people_write_them() {
         let text = |n| Cores(n).to_string();
-        assert_eq!(
-            [text(0), text(250), text(1500), text(16_000)],
-            ["0.0", "0.25", "1.5", "16.0"]
-        );
+        assert_eq!([text(0), text(250), text(1500), text(16_000)], ["0.0", "0.25", "1.5", "16.0"]);
         let text = |n| Bytes(n).to_string();
         assert_eq!(
             [text(12), text(512 << 20), text(3 << 29), text(u64::MAX)],

@@ -76,13 +76,9 @@ fn judge(
     }
     capacity(work, members, site, judge)?;
     volumes(work, unit, index, judge)?;
-    let several = members
-        .windows(2)
-        .any(|pair| work.members[pair[0]].service_index != work.members[pair[1]].service_index);
-    let mut tagged = Tagged {
-        judge,
-        service: several.then(|| &work.members[members[0]].service.name),
-    };
+    let several =
+        members.windows(2).any(|pair| work.members[pair[0]].service_index != work.members[pair[1]].service_index);
+    let mut tagged = Tagged { judge, service: several.then(|| &work.members[members[0]].service.name) };
     for (n, number) in members.iter().enumerate() {
         let member = &work.members[*number];
         tagged.service = several.then_some(&member.service.name);
@@ -107,10 +103,7 @@ impl<J: Judge> Judge for Tagged<'_, J> {
         let service = self.service;
         self.judge.refuse(|| match service {
             None => refusal(),
-            Some(service) => Refusal::Together {
-                service: service.clone(),
-                refusal: Box::new(refusal()),
-            },
+            Some(service) => Refusal::Together { service: service.clone(), refusal: Box::new(refusal()) },
         })
     }
 }
@@ -136,19 +129,11 @@ fn capacity(work: &Work<'_>, members: &[usize], site: &Site<'_>, judge: &mut imp
     }
     if let Some(free) = site.cpu.unpromised().filter(|free| *free < cpu) {
         let capacity = site.cpu.capacity().unwrap_or(free);
-        judge.refuse(|| Refusal::Cpu {
-            free,
-            capacity,
-            asked: cpu,
-        })?;
+        judge.refuse(|| Refusal::Cpu { free, capacity, asked: cpu })?;
     }
     if let Some(free) = site.memory.unpromised().filter(|free| *free < memory) {
         let capacity = site.memory.capacity().unwrap_or(free);
-        judge.refuse(|| Refusal::Memory {
-            free,
-            capacity,
-            asked: memory,
-        })?;
+        judge.refuse(|| Refusal::Memory { free, capacity, asked: memory })?;
     }
     ControlFlow::Continue(())
 }
@@ -183,20 +168,13 @@ fn constraints(
     let constraints = &member.service.constraints;
     for wanted in [&stack.datacenter, &constraints.datacenter].into_iter().flatten() {
         if host.datacenter.as_ref() != Some(wanted) {
-            judge.refuse(|| Refusal::Datacenter {
-                wanted: wanted.clone(),
-                found: host.datacenter.clone(),
-            })?;
+            judge.refuse(|| Refusal::Datacenter { wanted: wanted.clone(), found: host.datacenter.clone() })?;
         }
     }
     for (label, wanted) in &constraints.labels {
         let found = host.labels.get(label);
         if found != Some(wanted) {
-            judge.refuse(|| Refusal::Label {
-                label: label.clone(),
-                wanted: wanted.clone(),
-                found: found.cloned(),
-            })?;
+            judge.refuse(|| Refusal::Label { label: label.clone(), wanted: wanted.clone(), found: found.cloned() })?;
         }
     }
     if let (Some(wanted), Some(has)) = (constraints.min_cpu, site.cpu.total)
@@ -230,11 +208,7 @@ fn ports(
         let in_unit = || {
             let clashes = |number: &&usize| {
                 let other = &work.members[**number];
-                let sockets = other
-                    .service
-                    .ports
-                    .iter()
-                    .filter_map(|p| other.fixed_socket(p, site.host));
+                let sockets = other.service.ports.iter().filter_map(|p| other.fixed_socket(p, site.host));
                 sockets.into_iter().any(|socket| {
                     let same_address = socket.ip == wanted.ip || socket.ip.is_none() || wanted.ip.is_none();
                     socket.port == wanted.port && socket.protocol == wanted.protocol && same_address
@@ -270,13 +244,9 @@ fn not_with(
     };
     for enemy in enemies {
         let is_here = stack.placed.contains_key(&(index, *enemy))
-            || earlier
-                .iter()
-                .any(|number| work.members[*number].service_index == *enemy);
+            || earlier.iter().any(|number| work.members[*number].service_index == *enemy);
         if is_here {
-            judge.refuse(|| Refusal::NotWith {
-                service: stack.stack.services[*enemy].name.clone(),
-            })?;
+            judge.refuse(|| Refusal::NotWith { service: stack.stack.services[*enemy].name.clone() })?;
         }
     }
     ControlFlow::Continue(())
@@ -293,11 +263,7 @@ pub(super) fn may_stay(work: &Work<'_>, unit: usize, index: usize) -> Result<Str
     let status = site.host.status;
     let tie = unit.ties.iter().find(|tie| tie.sites == [index]);
     if site.is_gone() {
-        let gone = if status == HostStatus::Offline {
-            "offline"
-        } else {
-            "lost"
-        };
+        let gone = if status == HostStatus::Offline { "offline" } else { "lost" };
         let waits = |m: &Member<'_>| m.service.on_host_loss == OnHostLoss::Wait;
         if work.members[unit.members.clone()].iter().any(waits) {
             return Ok(format!("waits for {host}, which is {gone} (onHostLoss: wait)"));

@@ -136,9 +136,7 @@ impl<'a> Work<'a> {
                 waiting.extend((1..=stack.services[*service].replicas).map(|number| (*service, number)));
             }
             let alone = stack.placement != Strategy::Single
-                && services
-                    .iter()
-                    .all(|s| local_volumes(stack, &stack.services[*s]).next().is_none());
+                && services.iter().all(|s| local_volumes(stack, &stack.services[*s]).next().is_none());
             let size = if alone { 1 } else { waiting.len().max(1) };
             for chunk in waiting.chunks(size) {
                 let start = self.members.len();
@@ -149,11 +147,7 @@ impl<'a> Work<'a> {
                         .ok()
                         .map(|at| previous[at].1);
                     self.members.push(Member {
-                        id: InstanceId {
-                            stack: slug.clone(),
-                            service: service.name.clone(),
-                            number: *number,
-                        },
+                        id: InstanceId { stack: slug.clone(), service: service.name.clone(), number: *number },
                         stack: index,
                         service,
                         service_index: *service_index,
@@ -168,20 +162,8 @@ impl<'a> Work<'a> {
                 let own = &self.members[members.clone()];
                 let pin = own.iter().find_map(|m| m.pin);
                 let home = most_common(own.iter().filter_map(|m| m.previous_site));
-                let ties = if alone {
-                    Vec::new()
-                } else {
-                    ties(input, &self.fleet, slug, stack, own, volumes)
-                };
-                self.units.push(Unit {
-                    stack: index,
-                    members,
-                    ties,
-                    pin,
-                    home,
-                    state: State::Open,
-                    left: None,
-                });
+                let ties = if alone { Vec::new() } else { ties(input, &self.fleet, slug, stack, own, volumes) };
+                self.units.push(Unit { stack: index, members, ties, pin, home, state: State::Open, left: None });
             }
         }
         self.stacks.push(StackWork {
@@ -272,11 +254,7 @@ impl Member<'_> {
     }
 
     pub(super) fn arrival(&self, site: usize) -> Arrival {
-        if self.previous_site == Some(site) {
-            Arrival::WasHere
-        } else {
-            Arrival::IsNew
-        }
+        if self.previous_site == Some(site) { Arrival::WasHere } else { Arrival::IsNew }
     }
 
     /// The host port that the stack file itself fixes, if it does.
@@ -321,11 +299,7 @@ fn unstuck(input: &Input<'_>, slug: &StackSlug, stack: &Stack) -> Option<String>
     }
     (was.datacenter != stack.datacenter).then(|| {
         let text = |name: &Option<String>| name.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"));
-        format!(
-            "datacenter changed from {} to {}",
-            text(&was.datacenter),
-            text(&stack.datacenter)
-        )
+        format!("datacenter changed from {} to {}", text(&was.datacenter), text(&stack.datacenter))
     })
 }
 
@@ -380,11 +354,9 @@ fn together(stack: &Stack) -> Vec<Vec<usize>> {
 /// A volume is local unless its driver is another one than `local`.
 pub(super) fn local_volumes<'a>(stack: &'a Stack, service: &'a Service) -> impl Iterator<Item = &'a VolumeName> {
     service.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume(name) => stack
-            .volumes
-            .get(name)
-            .is_none_or(|volume| volume.driver == "local")
-            .then_some(name),
+        MountSource::Volume(name) => {
+            stack.volumes.get(name).is_none_or(|volume| volume.driver == "local").then_some(name)
+        }
         MountSource::Bind(_) | MountSource::Tmpfs => None,
     })
 }
@@ -439,9 +411,7 @@ fn ties<'a>(
                 continue;
             }
             let mut hosts = volumes.get(volume).cloned().unwrap_or_default();
-            let users = members
-                .iter()
-                .filter(|m| local_volumes(stack, m.service).any(|other| other == volume));
+            let users = members.iter().filter(|m| local_volumes(stack, m.service).any(|other| other == volume));
             if let Some(last) = users.filter_map(|m| m.previous).map(|placed| &placed.host).next() {
                 let unknown = !input.ledger.hosts.contains_key(last);
                 if hosts.contains(&last) || (hosts.is_empty() && unknown) {
@@ -451,14 +421,9 @@ fn ties<'a>(
             if hosts.is_empty() {
                 continue;
             }
-            let engines: BTreeSet<usize> = hosts
-                .iter()
-                .filter_map(|name| fleet.index(name))
-                .map(|site| fleet.sites[site].engine)
-                .collect();
-            let sites = (0..fleet.sites.len())
-                .filter(|site| engines.contains(&fleet.sites[*site].engine))
-                .collect();
+            let engines: BTreeSet<usize> =
+                hosts.iter().filter_map(|name| fleet.index(name)).map(|site| fleet.sites[site].engine).collect();
+            let sites = (0..fleet.sites.len()).filter(|site| engines.contains(&fleet.sites[*site].engine)).collect();
             ties.push(Tie { volume, sites, hosts });
         }
     }

@@ -10,11 +10,6 @@ use crate::name::{Digest, InstanceId};
 use crate::plan::Input;
 use crate::plan::want::{Gone, Want};
 
-/// Up to this many removals in one plan are ordinary work, whatever the size of the fleet.
-const ALWAYS_ALLOWED: usize = 3;
-/// And up to this share of the fleet's instances.
-const ALLOWED_PER_CENT: usize = 20;
-
 /// Removals that are held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Braked {
@@ -64,7 +59,8 @@ pub fn judge(input: &Input<'_>) -> Option<Braked> {
             Some(Want::Nothing { why: Gone::BadContent(_), .. } | Want::Keep { .. }) | None => {}
         }
     }
-    let allowed = ALWAYS_ALLOWED.max(fleet * ALLOWED_PER_CENT / 100);
+    let share = fleet * input.brake.fleet_percent as usize / 100;
+    let allowed = share.max(input.brake.at_least as usize);
     let digest = removal_digest(&removals);
     if removals.len() <= allowed || input.allowed_removals.contains(&digest) {
         return None;

@@ -214,7 +214,13 @@ impl Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unplaced { instance, unplaced } => write!(f, "{instance} has no host: {unplaced}"),
+            Self::Unplaced { instance, unplaced } => {
+                write!(f, "{instance} has no host: {}", unplaced.why)?;
+                unplaced.refusals.iter().try_for_each(|(host, refusals)| {
+                    let reasons: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+                    write!(f, "; {host} {}", reasons.join(", "))
+                })
+            }
             Self::HostUnreachable { host, why, needed_for } => {
                 write!(
                     f,

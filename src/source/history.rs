@@ -48,10 +48,7 @@ pub(super) fn last_changes(
     if !wanted.is_empty() {
         let found = Walk::from(&repository, known).run(head, wanted)?;
         if known.head != Some(head) {
-            *known = Changes {
-                head: Some(head),
-                last: BTreeMap::new(),
-            };
+            *known = Changes { head: Some(head), last: BTreeMap::new() };
         }
         known.last.extend(found);
     }
@@ -74,12 +71,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn from(repository: &'a Repository, known: &'a Changes) -> Self {
-        Self {
-            repository,
-            known,
-            at: BTreeMap::new(),
-            found: BTreeMap::new(),
-        }
+        Self { repository, known, at: BTreeMap::new(), found: BTreeMap::new() }
     }
 
     fn run(mut self, head: Oid, paths: BTreeSet<Arc<str>>) -> Result<BTreeMap<Arc<str>, Option<Oid>>, SourceError> {
@@ -123,19 +115,14 @@ impl<'a> Walk<'a> {
             has_parent = true;
             let mut same = paths.clone();
             if parent.tree_id() != tree.id() {
-                let parent_tree = parent
-                    .tree()
-                    .map_err(reading(&format!("read the tree of {parent_id}")))?;
+                let parent_tree = parent.tree().map_err(reading(&format!("read the tree of {parent_id}")))?;
                 for path in changed(self.repository, Some(&parent_tree), &tree)? {
                     same.remove(path.as_str());
                 }
             }
             if !same.is_empty() {
                 paths.retain(|path| !same.contains(path));
-                self.at
-                    .entry((parent.time().seconds(), parent_id))
-                    .or_default()
-                    .append(&mut same);
+                self.at.entry((parent.time().seconds(), parent_id)).or_default().append(&mut same);
             }
             if paths.is_empty() {
                 return Ok(());
@@ -156,9 +143,7 @@ impl<'a> Walk<'a> {
     }
 
     fn find(&self, id: Oid) -> Result<Commit<'a>, SourceError> {
-        self.repository
-            .find_commit(id)
-            .map_err(reading(&format!("read commit {id}")))
+        self.repository.find_commit(id).map_err(reading(&format!("read commit {id}")))
     }
 }
 
@@ -189,19 +174,14 @@ pub(super) fn trailers(
     walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(walking())?;
     walk.push(find_commit(repository, head)?.id()).map_err(walking())?;
     if let Some(not_before) = not_before {
-        walk.hide(find_commit(repository, not_before)?.id())
-            .map_err(walking())?;
+        walk.hide(find_commit(repository, not_before)?.id()).map_err(walking())?;
     }
     let mut found = Vec::new();
     for id in walk.take(MOST_TRAILER_COMMITS) {
         let id = id.map_err(walking())?;
         let commit = repository.find_commit(id).map_err(walking())?;
         for (key, value) in trailers_of(&commit) {
-            found.push(Trailer {
-                revision: revision(id),
-                key,
-                value,
-            });
+            found.push(Trailer { revision: revision(id), key, value });
         }
     }
     Ok(found)
@@ -209,11 +189,7 @@ pub(super) fn trailers(
 
 /// The `Bayplan-…` trailers of a message, in the usual spelling. One that is not UTF-8 has none.
 pub(crate) fn trailers_of(commit: &Commit<'_>) -> Vec<(String, String)> {
-    let Some(trailers) = commit
-        .message()
-        .ok()
-        .and_then(|text| git2::message_trailers_strs(text).ok())
-    else {
+    let Some(trailers) = commit.message().ok().and_then(|text| git2::message_trailers_strs(text).ok()) else {
         return Vec::new();
     };
     let ours = trailers.iter().filter_map(|(key, value)| {

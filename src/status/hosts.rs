@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::desired::Inventory;
+use crate::model::host::Endpoint;
 use crate::model::record::{Facts, HostCondition, HostRecord, Ledger, Record, TakenPort};
 use crate::model::request::LABEL_OWNER;
 use crate::model::world::{EngineSeen, HostView, World};
@@ -26,8 +27,8 @@ pub struct Input<'a> {
     /// As they will be: a host with instances is remembered even when it left the inventory.
     pub records: &'a BTreeMap<StackSlug, Record>,
     pub owner: &'a str,
-    /// Sampled use, for hosts that were sampled.
-    pub used: &'a BTreeMap<HostName, Use>,
+    /// Sampled use, of engines that were sampled.
+    pub used: &'a BTreeMap<Endpoint, Use>,
     /// Hosts that did not answer for longer than `lostAfter`.
     pub lost: &'a BTreeSet<HostName>,
 }
@@ -48,7 +49,11 @@ pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
         match input.world.host(&host.name) {
             HostView::Seen(seen) => {
                 record.condition = HostCondition::Reachable;
-                record.facts = Some(facts(seen, record.facts, input.used.get(&host.name)));
+                record.facts = Some(facts(
+                    seen,
+                    record.facts,
+                    host.endpoint.as_ref().and_then(|endpoint| input.used.get(endpoint)),
+                ));
                 record.taken = taken(seen, input.owner);
                 record.volumes = volumes(seen, input.owner);
             }

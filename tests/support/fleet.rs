@@ -8,10 +8,7 @@
 //! Never undoes a fault by hope: each fault is a guard that mends it when dropped, also when the test panics.
 //!
 //! Because the engines are few, one test has all of them at a time; whoever gets the lease finds them wiped.
-#![allow(
-    dead_code,
-    reason = "each test binary compiles this file and uses a part of it"
-)]
+#![allow(dead_code, reason = "each test binary compiles this file and uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -130,17 +127,10 @@ pub fn lease_or_leave_out(test: &str) -> Option<Lease> {
 pub fn leave_out(test: &str, reason: &str) {
     // One write each, because other tests write at the same time.
     let line = format!("left out: {reason} ({test})\n");
-    std::io::stderr()
-        .write_all(line.as_bytes())
-        .expect("stderr takes a line");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
     if let Some(path) = std::env::var_os("BAYPLAN_LEFT_OUT") {
-        let mut file = File::options()
-            .append(true)
-            .create(true)
-            .open(path)
-            .expect("BAYPLAN_LEFT_OUT can be written");
-        file.write_all(format!("{reason}\t{test}\n").as_bytes())
-            .expect("BAYPLAN_LEFT_OUT can be written");
+        let mut file = File::options().append(true).create(true).open(path).expect("BAYPLAN_LEFT_OUT can be written");
+        file.write_all(format!("{reason}\t{test}\n").as_bytes()).expect("BAYPLAN_LEFT_OUT can be written");
     }
 }
 
@@ -169,18 +159,10 @@ impl Fleet {
     /// # Panics
     /// When the file cannot be read: a fleet that was promised and is not there is no reason to leave tests out.
     pub fn from_env() -> Option<Fleet> {
-        let path =
-            PathBuf::from(std::env::var_os("BAYPLAN_FLEET").filter(|path| !path.is_empty())?);
-        let text =
-            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let fleet: Fleet = serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(
-            fleet.format,
-            1,
-            "{}: another format than this code reads",
-            path.display()
-        );
+        let path = PathBuf::from(std::env::var_os("BAYPLAN_FLEET").filter(|path| !path.is_empty())?);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let fleet: Fleet = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(fleet.format, 1, "{}: another format than this code reads", path.display());
         Some(fleet)
     }
 
@@ -191,28 +173,16 @@ impl Fleet {
         let fleet = Fleet::from_env()?;
         // A test that panicked did no harm that wiping does not mend.
         let other_threads = OTHER_THREADS.lock().unwrap_or_else(PoisonError::into_inner);
-        let other_processes =
-            File::create(fleet.folder.join("lease")).expect("the fleet folder is ours to write");
-        other_processes
-            .lock()
-            .expect("a file in the fleet folder can be locked");
+        let other_processes = File::create(fleet.folder.join("lease")).expect("the fleet folder is ours to write");
+        other_processes.lock().expect("a file in the fleet folder can be locked");
         fleet.wipe_all();
-        Some(Lease {
-            fleet,
-            _other_processes: other_processes,
-            _other_threads: other_threads,
-        })
+        Some(Lease { fleet, _other_processes: other_processes, _other_threads: other_threads })
     }
 
     /// # Panics
     /// When there is no such host.
     pub fn host(&self, name: &str) -> &Host {
-        self.find(name).unwrap_or_else(|| {
-            panic!(
-                "the fleet has no host {name}; left out: {:?}",
-                self.left_out
-            )
-        })
+        self.find(name).unwrap_or_else(|| panic!("the fleet has no host {name}; left out: {:?}", self.left_out))
     }
 
     /// A host that may have been left out, as `host-4` with its newer engine is where it cannot be had.
@@ -239,11 +209,7 @@ impl Fleet {
         if output.status.success() {
             Ok(out)
         } else {
-            Err(format!(
-                "{} {out} {}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr).trim()
-            ))
+            Err(format!("{} {out} {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
         }
     }
 
@@ -252,46 +218,26 @@ impl Fleet {
     /// # Panics
     /// When it fails.
     pub fn docker_text(&self, host: &str, args: &[&str]) -> String {
-        self.try_docker(host, args)
-            .unwrap_or_else(|error| panic!("docker {} on {host}: {error}", args.join(" ")))
+        self.try_docker(host, args).unwrap_or_else(|error| panic!("docker {} on {host}: {error}", args.join(" ")))
     }
 
     /// Removes from a host what the product and the tests make: containers, networks and volumes with the label
     /// `bayplan.owner` or [`TEST_LABEL`], containers without either that tests started under a name that begins with
     /// that word, and what was pulled from the registry.
     pub fn wipe(&self, host: &str) {
-        let filters = [
-            "label=bayplan.owner".to_owned(),
-            format!("label={TEST_LABEL}"),
-            format!("name=^/?{TEST_LABEL}"),
-        ];
+        let filters =
+            ["label=bayplan.owner".to_owned(), format!("label={TEST_LABEL}"), format!("name=^/?{TEST_LABEL}")];
         for filter in &filters {
-            self.remove_listed(
-                host,
-                &["ps", "-aq", "--filter", filter],
-                &["rm", "-f", "-v"],
-            );
+            self.remove_listed(host, &["ps", "-aq", "--filter", filter], &["rm", "-f", "-v"]);
         }
         for filter in &filters[..2] {
-            self.remove_listed(
-                host,
-                &["network", "ls", "-q", "--filter", filter],
-                &["network", "rm"],
-            );
-            self.remove_listed(
-                host,
-                &["volume", "ls", "-q", "--filter", filter],
-                &["volume", "rm", "-f"],
-            );
+            self.remove_listed(host, &["network", "ls", "-q", "--filter", filter], &["network", "rm"]);
+            self.remove_listed(host, &["volume", "ls", "-q", "--filter", filter], &["volume", "rm", "-f"]);
         }
         // By name and not by id: an image that was pulled is the one that was pushed, under one more name.
         let pulled = format!("reference={}/*", self.registry.address);
         for name in ["{{.Repository}}@{{.Digest}}", "{{.Repository}}:{{.Tag}}"] {
-            self.remove_listed(
-                host,
-                &["images", "--digests", "--filter", &pulled, "--format", name],
-                &["rmi"],
-            );
+            self.remove_listed(host, &["images", "--digests", "--filter", &pulled, "--format", name], &["rmi"]);
         }
         self.restore_images(host);
     }
@@ -343,11 +289,7 @@ impl Fleet {
     }
 
     fn fault(&self, host: &str, mend: fn(&Fleet, &str)) -> Fault<'_> {
-        Fault {
-            fleet: self,
-            host: host.to_owned(),
-            mend,
-        }
+        Fault { fleet: self, host: host.to_owned(), mend }
     }
 
     fn set_link(&self, host: &str, state: &str) {
@@ -361,18 +303,14 @@ impl Fleet {
 
     fn signal_engine(&self, host: &str, signal: &str) {
         let file = &self.host(host).engine_pid_file;
-        let pid =
-            fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let pid = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         succeed(Command::new("kill").args(["-s", signal, pid.trim()]));
     }
 
     fn remove_listed(&self, host: &str, list: &[&str], remove: &[&str]) {
         let listed = self.docker_text(host, list);
         // The lists of images have one line per name, with `<none>` where an image has a tag or a digest only.
-        let ids: BTreeSet<&str> = listed
-            .split_whitespace()
-            .filter(|id| !id.contains("<none>"))
-            .collect();
+        let ids: BTreeSet<&str> = listed.split_whitespace().filter(|id| !id.contains("<none>")).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         if !ids.is_empty() {
             self.docker_text(host, &[remove, &ids].concat());
@@ -381,15 +319,8 @@ impl Fleet {
 
     /// For a test that removed an image to see what happens.
     fn restore_images(&self, host: &str) {
-        let present = self.docker_text(
-            host,
-            &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],
-        );
-        if !self
-            .images
-            .iter()
-            .all(|image| present.lines().any(|line| line == image))
-        {
+        let present = self.docker_text(host, &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
+        if !self.images.iter().all(|image| present.lines().any(|line| line == image)) {
             let archive = self.folder.join("images/images.tar");
             self.docker_text(host, &["load", "-q", "-i", &archive.display().to_string()]);
         }
@@ -412,9 +343,7 @@ impl Drop for Fault<'_> {
 
 /// Runs a command whose failure is ours and not what the test is about.
 fn succeed(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
         "{command:?}: {} {}",
