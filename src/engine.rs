@@ -8,17 +8,26 @@
 pub mod docker;
 pub mod memory;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+use crate::model::host::Endpoint;
 use crate::model::request::{ContainerRequest, NetworkRequest, VolumeRequest};
 use crate::model::world::{About, ContainerSeen, Health, NetworkSeen, State, VolumeSeen};
 use crate::name::ContainerName;
 use crate::name::image::ImageRef;
 use crate::secret::Secret;
+
+/// The engines of the fleet, by where they listen.
+pub type Engines = BTreeMap<Endpoint, Arc<dyn Engine>>;
+
+/// Logins by registry host (`""`: the registry of image names that have none).
+pub type Logins = BTreeMap<String, RegistryLogin>;
 
 /// What can be asked of an engine. Every call ends by the deadline of its class: ping 2 s, read 10 s, create and start
 /// 60 s, stop the grace period + 15 s, pull 2 min without progress.
@@ -91,9 +100,9 @@ pub enum Locality {
 pub struct ContainerDetail {
     pub seen: ContainerSeen,
     /// Network name → names it answers to there.
-    pub aliases: std::collections::BTreeMap<String, Vec<String>>,
+    pub aliases: BTreeMap<String, Vec<String>>,
     /// Network name → address.
-    pub addresses: std::collections::BTreeMap<String, IpAddr>,
+    pub addresses: BTreeMap<String, IpAddr>,
     pub restarts: u64,
     /// The engine's own words on why it does not run; empty if none.
     pub error: String,
@@ -154,7 +163,7 @@ pub struct EngineEvent {
     /// `start`, `die`, `destroy`, `health_status: healthy`, …
     pub action: String,
     pub container: String,
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The engine did not do as asked.
