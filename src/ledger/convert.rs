@@ -293,6 +293,9 @@ fn deployment(file: wire::Deployment, stack: &StackSlug) -> Read<Deployment> {
     }
     let mut instances = BTreeMap::new();
     for instance in file.item_list_element {
+        if instance.instance == 0 {
+            return Err(format!("an instance of `{}` has the number 0", instance.name));
+        }
         let id = InstanceId {
             stack: stack.clone(),
             service: service(&instance.name)?,
