@@ -5,6 +5,7 @@
 //!
 //! Never judges: whether something is ours, allowed or wise was decided in the plan.
 
+pub mod deadline;
 pub mod docker;
 pub mod memory;
 
@@ -48,6 +49,7 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn pull(&self, reference: &str, login: Option<&RegistryLogin>) -> Result<(), EngineError>;
     /// Makes an image named `reference` from a tar of its root file system, as `docker import` does.
     async fn import_image(&self, reference: &str, root: Vec<u8>, changes: &[String]) -> Result<(), EngineError>;
+    /// A missing one is fine.
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
     /// Gives the network's id. Lists first: some engines make two of one name.
     async fn create_network(&self, request: &NetworkRequest) -> Result<String, EngineError>;
@@ -69,6 +71,8 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn set_aliases(&self, id: &str, network: &str, aliases: &[String]) -> Result<(), EngineError>;
     /// Runs a command in a running container and waits for it, for at most `timeout`.
     async fn exec(&self, id: &str, command: &ExecRequest) -> Result<ExecOutcome, EngineError>;
+    /// Commands that were started by exec and still run: an exec outlives whoever asked for it.
+    async fn commands_running(&self, id: &str) -> Result<Vec<Vec<String>>, EngineError>;
     /// The last lines, standard output and error as they came.
     async fn logs(&self, id: &str, lines: u32) -> Result<Vec<String>, EngineError>;
     /// The last lines and then every new one, until dropped.
