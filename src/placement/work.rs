@@ -3,6 +3,7 @@
 //! Takes the input. Gives instances joined with where they were, units in the order of placing, and the acts that keep
 //! fleet, stacks and instances in step: [`Work::occupy`], [`Work::vacate`], [`Work::hold`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -14,6 +15,7 @@ use crate::model::stack::{HostPort, MountSource, NetworkMode, Port, Service, Sta
 use crate::name::{HostName, InstanceId, StackSlug, VolumeName};
 use crate::placement::fleet::{Arrival, Fleet, Holder, Socket, socket};
 use crate::placement::refusal::Refusal;
+use crate::placement::rules::{AnyRefusal, asks_of_a_host};
 use crate::placement::{Input, Unplaced};
 
 pub(super) struct Work<'a> {
@@ -24,6 +26,8 @@ pub(super) struct Work<'a> {
     /// By stack, then by position and number of their first member.
     pub units: Vec<Unit<'a>>,
     pub held: BTreeMap<InstanceId, Unplaced>,
+    /// Hosts that fit what services ask of a host; found by [`Member::suits`].
+    suits: Vec<Suited>,
     /// `0..members.len()`, of which slices name members.
     numbers: Vec<usize>,
 }
@@ -37,7 +41,7 @@ pub(super) struct StackWork<'a> {
     pub unstuck: Option<String>,
     /// Per service, by its index: services that must not be on its host. Empty if no service has any.
     pub enemies: Vec<BTreeSet<usize>>,
-    /// (site, service) → instances of this stack in the mapping so far.
+    /// (site, service) → instances of this stack in the mapping so far, or held where they were.
     pub placed: BTreeMap<(usize, usize), u32>,
 }
 
@@ -48,11 +52,44 @@ pub(super) struct Member<'a> {
     pub service: &'a Service,
     /// Index of the service in its stack.
     pub service_index: usize,
+    /// Which hosts fit what the service asks of a host; none: all.
+    pub suits: Option<usize>,
     pub pin: Option<&'a HostName>,
     pub previous: Option<&'a Placed>,
     pub previous_site: Option<usize>,
     pub site: Option<usize>,
     pub why: String,
+}
+
+/// Hosts by index, one bit each; empty: all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Suited(Vec<u64>);
+
+static ANY: Suited = Suited(Vec::new());
+
+impl Suited {
+    pub(super) fn contains(&self, site: usize) -> bool {
+        self.0.is_empty() || self.0[site / 64] & (1 << (site % 64)) != 0
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
+    }
+}
+
+/// What a service asks of a host, as a key: datacenters, labels, least amounts, `notOn`.
+type Asks<'a> = (
+    (&'a Option<String>, &'a Option<String>),
+    &'a BTreeMap<String, String>,
+    (Option<u64>, Option<u64>),
+    &'a BTreeSet<HostName>,
+);
+
+/// What is known of a stack from before.
+struct Known<'k, 'a> {
+    /// Ordered by service and number.
+    previous: &'k [(&'a InstanceId, &'a Placed)],
+    volumes: &'k BTreeMap<&'a VolumeName, Vec<&'a HostName>>,
 }
 
 /// Instances that must be on one host.
@@ -94,8 +131,10 @@ impl<'a> Work<'a> {
             members: Vec::new(),
             units: Vec::new(),
             held: BTreeMap::new(),
+            suits: Vec::new(),
             numbers: Vec::new(),
         };
+        let mut asks = BTreeMap::new();
         let volumes = volumes_by_name(input, &work.fleet);
         let mut previous = input.previous.iter().peekable();
         let mut of_stack: Vec<(&InstanceId, &Placed)> = Vec::new();
@@ -105,7 +144,11 @@ impl<'a> Work<'a> {
             while let Some(entry) = previous.next_if(|(id, _)| id.stack == *slug) {
                 of_stack.push(entry);
             }
-            work.add_stack(input, slug, stack, &of_stack, &volumes);
+            let known = Known {
+                previous: &of_stack,
+                volumes: &volumes,
+            };
+            work.add_stack(input, (slug, stack), &known, &mut asks);
         }
         work.numbers = (0..work.members.len()).collect();
         let mut promised = vec![(0u64, 0u64); work.fleet.sites.len()];
@@ -120,14 +163,55 @@ impl<'a> Work<'a> {
         work
     }
 
+    /// The hosts that fit what some members ask of a host.
+    pub(super) fn suited(&self, members: &[usize]) -> Cow<'_, Suited> {
+        let mut suited = Cow::Borrowed(&ANY);
+        let mut last = None;
+        for next in members.iter().map(|m| self.members[*m].suits) {
+            if let Some(next) = next.filter(|_| next != last) {
+                suited = match suited.0.is_empty() {
+                    true => Cow::Borrowed(&self.suits[next]),
+                    false => Cow::Owned(suited.and(&self.suits[next])),
+                };
+            }
+            last = next;
+        }
+        suited
+    }
+
+    /// Judges every host once for all services that ask for the same; none where nothing is asked.
+    fn suits(&mut self, stack: &'a Stack, service: &'a Service, asks: &mut BTreeMap<Asks<'a>, usize>) -> Option<usize> {
+        let constraints = &service.constraints;
+        let own = (
+            (&stack.datacenter, &constraints.datacenter),
+            &constraints.labels,
+            (constraints.min_cpu, constraints.min_memory),
+            &constraints.not_on,
+        );
+        if own == ((&None, &None), &BTreeMap::new(), (None, None), &BTreeSet::new()) {
+            return None;
+        }
+        let index = *asks.entry(own).or_insert_with(|| {
+            let mut suited = Suited(vec![0; self.fleet.sites.len().div_ceil(64)]);
+            for (index, site) in self.fleet.sites.iter().enumerate() {
+                if asks_of_a_host(stack, constraints, site, &mut AnyRefusal).is_continue() {
+                    suited.0[index / 64] |= 1 << (index % 64);
+                }
+            }
+            self.suits.push(suited);
+            self.suits.len() - 1
+        });
+        Some(index)
+    }
+
     fn add_stack(
         &mut self,
         input: &Input<'a>,
-        slug: &'a StackSlug,
-        stack: &'a Stack,
-        previous: &[(&'a InstanceId, &'a Placed)],
-        volumes: &BTreeMap<&VolumeName, Vec<&'a HostName>>,
+        (slug, stack): (&'a StackSlug, &'a Stack),
+        known: &Known<'_, 'a>,
+        asks: &mut BTreeMap<Asks<'a>, usize>,
     ) {
+        let Known { previous, volumes } = known;
         let index = self.stacks.len();
         let (first_unit, first_member) = (self.units.len(), self.members.len());
         for services in together(stack) {
@@ -140,8 +224,14 @@ impl<'a> Work<'a> {
             let size = if alone { 1 } else { waiting.len().max(1) };
             for chunk in waiting.chunks(size) {
                 let start = self.members.len();
+                let mut last = None;
                 for (service_index, number) in chunk {
                     let service = &*stack.services[*service_index];
+                    let suits = match last {
+                        Some((same, suits)) if same == *service_index => suits,
+                        Some(_) | None => self.suits(stack, service, asks),
+                    };
+                    last = Some((*service_index, suits));
                     let was = previous
                         .binary_search_by(|(id, _)| (&id.service, id.number).cmp(&(&service.name, *number)))
                         .ok()
@@ -151,6 +241,7 @@ impl<'a> Work<'a> {
                         stack: index,
                         service,
                         service_index: *service_index,
+                        suits,
                         pin: service.target_host.as_ref().or(stack.target_host.as_ref()),
                         previous: was,
                         previous_site: was.and_then(|placed| self.fleet.index(&placed.host)),
@@ -221,8 +312,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Notes that an instance has no host. What was running is left alone by the plan, so its room and its ports stay
-    /// taken where it was.
+    /// Notes that an instance has no host. What was running is left alone by the plan, so its room, its ports and
+    /// its neighbourhood (`notWith`) stay taken where it was.
     pub(super) fn hold(&mut self, member: usize, unplaced: Unplaced) {
         let entry = &self.members[member];
         if let (Some(site), Some(previous)) = (entry.previous_site, entry.previous) {
@@ -232,6 +323,10 @@ impl<'a> Work<'a> {
                 self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
             }
             self.fleet.add(site, entry.ask(), Arrival::WasHere);
+            *self.stacks[entry.stack]
+                .placed
+                .entry((site, entry.service_index))
+                .or_default() += 1;
         }
         self.held.insert(self.members[member].id.clone(), unplaced);
     }
