@@ -23,7 +23,8 @@ use git2::{ErrorClass, ErrorCode, Repository};
 
 use crate::model::record::{HostRecord, Ledger, Record};
 use crate::name::{HostName, Revision, StackSlug};
-use crate::source::{LEDGER_BRANCH, REMOTE, Source, SourceError, open_repository};
+use crate::source::local::open_repository;
+use crate::source::{LEDGER_BRANCH, REMOTE, Source, SourceError, blocking};
 use branch::Seen;
 
 /// The version of the files that this program writes, and the newest that it reads.
@@ -208,18 +209,6 @@ impl Inner {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
-) -> Result<T, LedgerError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(stopped) => match stopped.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => panic!("work that has begun is not cancelled, and none begins while the program ends"),
-        },
     }
 }
 

@@ -170,15 +170,18 @@ pub(super) fn write_commit(
 pub(super) fn swap(repository: &Repository, from: Option<Oid>, to: Oid) -> Result<(), LedgerError> {
     let expected = from.unwrap_or(Oid::ZERO_SHA1);
     let name = local_ref();
-    match repository.reference_matching(&name, to, true, expected, "ledger") {
-        Ok(_) => Ok(()),
-        Err(error) => match error.code() {
-            ErrorCode::Modified | ErrorCode::Exists | ErrorCode::NotFound => Err(LedgerError::Race { tries: TRIES }),
-            ErrorCode::Locked => Err(LedgerError::Locked {
-                path: repository.commondir().join(format!("{name}.lock")),
-            }),
-            _ => Err(failed("move the ledger's branch")(error)),
-        },
+    let Err(error) = repository.reference_matching(&name, to, true, expected, "ledger") else {
+        return Ok(());
+    };
+    let code = error.code();
+    if matches!(code, ErrorCode::Modified | ErrorCode::Exists | ErrorCode::NotFound) {
+        Err(LedgerError::Race { tries: TRIES })
+    } else if code == ErrorCode::Locked {
+        Err(LedgerError::Locked {
+            path: repository.commondir().join(format!("{name}.lock")),
+        })
+    } else {
+        Err(failed("move the ledger's branch")(error))
     }
 }
 

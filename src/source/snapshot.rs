@@ -134,12 +134,13 @@ pub(super) fn read_paths(
             && path
                 .split('/')
                 .all(|part| !part.is_empty() && part != "." && part != "..");
-        let entry = match plain {
-            true => tree.get_path(path.as_ref()),
-            false => continue,
-        };
+        if !plain {
+            continue;
+        }
         // Absent, or below something that is no folder.
-        let Ok(entry) = entry else { continue };
+        let Ok(entry) = tree.get_path(path.as_ref()) else {
+            continue;
+        };
         let path: Arc<str> = path.into();
         if let Some(why) = mode_problem(entry.filemode()) {
             snapshot.problems.push(TreeProblem { path, why });
