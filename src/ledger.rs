@@ -136,11 +136,7 @@ pub async fn open(source: &Source) -> Result<StatusBranch, LedgerError> {
     blocking(move || {
         // Not the source's: a long walk over the history there must not hold up a commit here.
         let repository = open_repository(&git_dir)?;
-        Ok(StatusBranch(Arc::new(Inner {
-            repository: Mutex::new(repository),
-            seen: Mutex::default(),
-            git_dir,
-        })))
+        Ok(StatusBranch(Arc::new(Inner { repository: Mutex::new(repository), seen: Mutex::default(), git_dir })))
     })
     .await
 }
@@ -165,8 +161,7 @@ impl StatusBranch {
     /// # Errors
     /// When the ledger is another owner's or cannot be read, the branch is locked, or others are faster five times.
     pub async fn commit(&self, change: Change) -> Result<Option<Revision>, LedgerError> {
-        self.with(move |inner| branch::commit(&inner.repository(), &change, &mut inner.seen()))
-            .await
+        self.with(move |inner| branch::commit(&inner.repository(), &change, &mut inner.seen())).await
     }
 
     /// Pushes the local branch to `origin`, without force; asks no server when there is nothing new.

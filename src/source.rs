@@ -306,8 +306,7 @@ impl Source {
     /// cannot be read.
     pub async fn trailers(&self, head: &Revision, not_before: Option<&Revision>) -> Result<Vec<Trailer>, SourceError> {
         let (head, not_before) = (head.clone(), not_before.cloned());
-        self.with(move |inner| history::trailers(&inner.repository(), &head, not_before.as_ref()))
-            .await
+        self.with(move |inner| history::trailers(&inner.repository(), &head, not_before.as_ref())).await
     }
 
     /// The commit at the end of the line of first parents: it names the repository for the owner label.
@@ -423,9 +422,7 @@ pub(crate) async fn blocking<T: Send + 'static, E: Send + 'static>(
 fn commit_of(repository: &Repository, reference: &str) -> Result<Option<Oid>, SourceError> {
     match repository.find_reference(reference) {
         Ok(found) => {
-            let commit = found
-                .peel_to_commit()
-                .map_err(reading(&format!("read the commit of {reference}")))?;
+            let commit = found.peel_to_commit().map_err(reading(&format!("read the commit of {reference}")))?;
             Ok(Some(commit.id()))
         }
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),

@@ -66,21 +66,11 @@ pub fn watch(git_dir: &Path, quiet: Duration) -> Result<Watch, WatchError> {
         let path = git_dir.to_owned();
         move |source| WatchError::Start { path, source }
     };
-    let ears = Ears {
-        folder: folder.clone(),
-        bell: Arc::clone(&bell),
-    };
+    let ears = Ears { folder: folder.clone(), bell: Arc::clone(&bell) };
     let mut watcher = notify::recommended_watcher(move |event| ears.hear(event)).map_err(starting())?;
-    watcher
-        .watch(&folder, RecursiveMode::NonRecursive)
-        .map_err(starting())?;
+    watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(starting())?;
     watcher.watch(&refs, RecursiveMode::Recursive).map_err(starting())?;
-    Ok(Watch {
-        bell,
-        quiet,
-        since: None,
-        _watcher: watcher,
-    })
+    Ok(Watch { bell, quiet, since: None, _watcher: watcher })
 }
 
 impl Watch {
@@ -197,16 +187,11 @@ fn matters(path: &Path) -> bool {
 
 /// The folder that holds the refs. A linked work tree's own folder names it in the file `commondir`.
 fn common_dir(git_dir: &Path) -> Result<PathBuf, WatchError> {
-    let no_repository = || WatchError::NotARepository {
-        path: git_dir.to_owned(),
-    };
+    let no_repository = || WatchError::NotARepository { path: git_dir.to_owned() };
     // Events name paths as they were watched, so that they are made plain before.
     let git_dir = git_dir.canonicalize().map_err(|_| no_repository())?;
     match std::fs::read_to_string(git_dir.join("commondir")) {
-        Ok(text) => git_dir
-            .join(text.trim_end())
-            .canonicalize()
-            .map_err(|_| no_repository()),
+        Ok(text) => git_dir.join(text.trim_end()).canonicalize().map_err(|_| no_repository()),
         Err(_) => Ok(git_dir),
     }
 }

@@ -83,9 +83,7 @@ pub(super) fn read(repository: &Repository, head: Option<Oid>, seen: &mut Seen) 
     for (slug, blob) in &stacks {
         if seen.stacks.get(slug) != Some(blob) {
             let text = text(repository, *blob, &convert::stack_path(slug.as_str()))?;
-            ledger
-                .records
-                .insert(slug.clone(), convert::read_record(slug.as_str(), &text)?);
+            ledger.records.insert(slug.clone(), convert::read_record(slug.as_str(), &text)?);
         }
     }
     let hosts = blob(&tree, HOSTS)?;
@@ -99,12 +97,7 @@ pub(super) fn read(repository: &Repository, head: Option<Oid>, seen: &mut Seen) 
         None => ledger.owner = None,
     }
     // Only now: had a file been broken, the next call must find it again.
-    *seen = Seen {
-        ledger: Arc::new(ledger),
-        head: Some(head),
-        stacks,
-        hosts,
-    };
+    *seen = Seen { ledger: Arc::new(ledger), head: Some(head), stacks, hosts };
     Ok(Arc::clone(&seen.ledger))
 }
 
@@ -122,10 +115,7 @@ pub(super) fn commit(
         if let Some(theirs) = &ledger.owner
             && *theirs != change.owner
         {
-            return Err(LedgerError::OtherOwner {
-                theirs: theirs.clone(),
-                ours: change.owner.clone(),
-            });
+            return Err(LedgerError::OtherOwner { theirs: theirs.clone(), ours: change.owner.clone() });
         }
         let base = head.map(|head| tree_of(repository, head)).transpose()?;
         let tree = build(repository, base.as_ref(), change, &ledger)?;
@@ -152,18 +142,12 @@ pub(super) fn write_commit(
 ) -> Result<Oid, LedgerError> {
     let writing = || failed("write a commit of the ledger");
     let find = |id: &Oid| repository.find_commit(*id);
-    let parents = parents
-        .iter()
-        .map(find)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(writing())?;
+    let parents = parents.iter().map(find).collect::<Result<Vec<_>, _>>().map_err(writing())?;
     let parents: Vec<&Commit<'_>> = parents.iter().collect();
     let tree = repository.find_tree(tree).map_err(writing())?;
     let (name, address) = COMMITTER;
     let committer = Signature::now(name, address).map_err(writing())?;
-    repository
-        .commit(None, &committer, &committer, message, &tree, &parents)
-        .map_err(writing())
+    repository.commit(None, &committer, &committer, message, &tree, &parents).map_err(writing())
 }
 
 /// Moves the local branch, but only from where it was seen.
@@ -202,19 +186,13 @@ pub(super) fn log(repository: &Repository, limit: usize) -> Result<Vec<LedgerCom
             Some((message, _)) if !trailers.is_empty() => message,
             _ => &text,
         };
-        commits.push(LedgerCommit {
-            revision: revision(commit.id()),
-            message: message.trim().to_owned(),
-            trailers,
-        });
+        commits.push(LedgerCommit { revision: revision(commit.id()), message: message.trim().to_owned(), trailers });
     }
     Ok(commits)
 }
 
 pub(super) fn tree_of(repository: &Repository, commit: Oid) -> Result<Tree<'_>, LedgerError> {
-    let commit = repository
-        .find_commit(commit)
-        .map_err(failed("read a commit of the ledger"))?;
+    let commit = repository.find_commit(commit).map_err(failed("read a commit of the ledger"))?;
     commit.tree().map_err(failed("read a tree of the ledger"))
 }
 
@@ -234,10 +212,8 @@ fn build(
 ) -> Result<Oid, LedgerError> {
     let writing = || failed("write a tree of the ledger");
     let old_stacks = base.and_then(|base| base.get_name(STACKS)).map(|entry| entry.id());
-    let old_stacks = old_stacks
-        .map(|id| repository.find_tree(id))
-        .transpose()
-        .map_err(failed("read a tree of the ledger"))?;
+    let old_stacks =
+        old_stacks.map(|id| repository.find_tree(id)).transpose().map_err(failed("read a tree of the ledger"))?;
     let mut root = Folder::on(repository, base)?;
     let mut stacks = Folder::on(repository, old_stacks.as_ref())?;
     for (slug, record) in &change.records {
@@ -276,14 +252,8 @@ struct Folder<'r> {
 
 impl<'r> Folder<'r> {
     fn on(repository: &'r Repository, base: Option<&Tree<'_>>) -> Result<Self, LedgerError> {
-        let builder = repository
-            .treebuilder(base)
-            .map_err(failed("read a tree of the ledger"))?;
-        Ok(Self {
-            repository,
-            builder,
-            changed: false,
-        })
+        let builder = repository.treebuilder(base).map_err(failed("read a tree of the ledger"))?;
+        Ok(Self { repository, builder, changed: false })
     }
 
     fn put(&mut self, name: &str, text: &str) -> Result<(), LedgerError> {
@@ -298,9 +268,7 @@ impl<'r> Folder<'r> {
     }
 
     fn insert(&mut self, name: &str, id: Oid, mode: i32) -> Result<(), LedgerError> {
-        self.builder
-            .insert(name, id, mode)
-            .map_err(failed("write a tree of the ledger"))?;
+        self.builder.insert(name, id, mode).map_err(failed("write a tree of the ledger"))?;
         self.changed = true;
         Ok(())
     }
@@ -333,10 +301,7 @@ fn message(change: &Change) -> String {
 }
 
 fn stack_blobs(repository: &Repository, tree: &Tree<'_>) -> Result<BTreeMap<StackSlug, Oid>, LedgerError> {
-    let broken = |path: String, why: &str| LedgerError::Broken {
-        path,
-        why: why.to_owned(),
-    };
+    let broken = |path: String, why: &str| LedgerError::Broken { path, why: why.to_owned() };
     let mut blobs = BTreeMap::new();
     let Some(folder) = tree.get_name(STACKS) else {
         return Ok(blobs);
@@ -344,9 +309,7 @@ fn stack_blobs(repository: &Repository, tree: &Tree<'_>) -> Result<BTreeMap<Stac
     if folder.kind() != Some(ObjectType::Tree) {
         return Err(broken(STACKS.to_owned(), "it is no folder"));
     }
-    let folder = repository
-        .find_tree(folder.id())
-        .map_err(failed("read a tree of the ledger"))?;
+    let folder = repository.find_tree(folder.id()).map_err(failed("read a tree of the ledger"))?;
     for entry in &folder {
         let name = String::from_utf8_lossy(entry.name_bytes());
         let Some(slug) = name.strip_suffix(".json") else {
@@ -365,22 +328,15 @@ fn stack_blobs(repository: &Repository, tree: &Tree<'_>) -> Result<BTreeMap<Stac
 fn blob(tree: &Tree<'_>, name: &str) -> Result<Option<Oid>, LedgerError> {
     match tree.get_name(name) {
         Some(entry) if entry.kind() == Some(ObjectType::Blob) => Ok(Some(entry.id())),
-        Some(_) => Err(LedgerError::Broken {
-            path: name.to_owned(),
-            why: "it is no file".to_owned(),
-        }),
+        Some(_) => Err(LedgerError::Broken { path: name.to_owned(), why: "it is no file".to_owned() }),
         None => Ok(None),
     }
 }
 
 fn text(repository: &Repository, blob: Oid, path: &str) -> Result<String, LedgerError> {
-    let blob = repository
-        .find_blob(blob)
-        .map_err(failed(&format!("read `{path}` of the ledger")))?;
-    String::from_utf8(blob.content().to_vec()).map_err(|_| LedgerError::Broken {
-        path: path.to_owned(),
-        why: "it is not UTF-8".to_owned(),
-    })
+    let blob = repository.find_blob(blob).map_err(failed(&format!("read `{path}` of the ledger")))?;
+    String::from_utf8(blob.content().to_vec())
+        .map_err(|_| LedgerError::Broken { path: path.to_owned(), why: "it is not UTF-8".to_owned() })
 }
 
 fn revision(id: Oid) -> Revision {

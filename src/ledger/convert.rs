@@ -48,10 +48,7 @@ pub(super) fn write_record(record: &Record) -> String {
         bad_content: record
             .bad
             .iter()
-            .map(|(content, reason)| wire::BadContent {
-                content: content.to_string(),
-                reason: reason.clone(),
-            })
+            .map(|(content, reason)| wire::BadContent { content: content.to_string(), reason: reason.clone() })
             .collect(),
         actions_done: record
             .actions
@@ -127,10 +124,7 @@ pub(super) fn write_hosts(owner: &str, hosts: &BTreeMap<HostName, HostRecord>) -
 pub(super) fn read_hosts(text: &str) -> Result<(String, BTreeMap<HostName, HostRecord>), LedgerError> {
     let file: wire::HostsFile = parse(HOSTS, text)?;
     let hosts = file.item_list_element.into_iter().map(host).collect::<Read<Vec<_>>>();
-    let broken = |why| LedgerError::Broken {
-        path: HOSTS.to_owned(),
-        why,
-    };
+    let broken = |why| LedgerError::Broken { path: HOSTS.to_owned(), why };
     let hosts = hosts.map_err(broken)?;
     let count = hosts.len();
     let hosts: BTreeMap<_, _> = hosts.into_iter().collect();
@@ -205,17 +199,11 @@ fn pretty(file: &impl Serialize) -> String {
 }
 
 fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, LedgerError> {
-    let broken = |why: String| LedgerError::Broken {
-        path: path.to_owned(),
-        why,
-    };
+    let broken = |why: String| LedgerError::Broken { path: path.to_owned(), why };
     // The version alone first: of a newer file nothing else is known.
     let found: wire::Versioned = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
     if found.version > u64::from(VERSION) {
-        return Err(LedgerError::Newer {
-            path: path.to_owned(),
-            version: found.version,
-        });
+        return Err(LedgerError::Newer { path: path.to_owned(), version: found.version });
     }
     if found.version == 0 {
         return Err(broken("there is no version 0".to_owned()));
@@ -230,16 +218,16 @@ fn record(file: wire::StackFile, slug: &str) -> Read<Record> {
     if name.slug().as_str() != slug {
         return Err(format!("it is about the stack `{}`", name.slug()));
     }
-    let running = match (
-        file.revision,
-        file.content,
-        file.files,
-        file.placement,
-        file.host_mapping,
-        file.item_list_element,
-    ) {
-        (Some(revision), Some(content), Some(files), Some(placement), Some(host_mapping), Some(item_list_element)) => {
-            Some(wire::Deployment {
+    let running =
+        match (file.revision, file.content, file.files, file.placement, file.host_mapping, file.item_list_element) {
+            (
+                Some(revision),
+                Some(content),
+                Some(files),
+                Some(placement),
+                Some(host_mapping),
+                Some(item_list_element),
+            ) => Some(wire::Deployment {
                 kind: ItemList::ItemList,
                 revision,
                 content,
@@ -248,11 +236,10 @@ fn record(file: wire::StackFile, slug: &str) -> Read<Record> {
                 datacenter: file.datacenter,
                 host_mapping,
                 item_list_element,
-            })
-        }
-        (None, None, None, None, None, None) if file.datacenter.is_none() => None,
-        _ => return Err("what is running is not complete".to_owned()),
-    };
+            }),
+            (None, None, None, None, None, None) if file.datacenter.is_none() => None,
+            _ => return Err("what is running is not complete".to_owned()),
+        };
     let slug = name.slug().clone();
     Ok(Record {
         status: one_of(&StackStatus::ALL, StackStatus::as_str, "status", &file.status)?,
@@ -267,21 +254,13 @@ fn record(file: wire::StackFile, slug: &str) -> Read<Record> {
             .actions_done
             .into_iter()
             .map(|done| {
-                Ok(ActionDone {
-                    service: service(&done.service)?,
-                    digest: digest(&done.digest)?,
-                    action: done.action,
-                })
+                Ok(ActionDone { service: service(&done.service)?, digest: digest(&done.digest)?, action: done.action })
             })
             .collect::<Read<BTreeSet<_>>>()?,
         conditions: file
             .conditions
             .into_iter()
-            .map(|condition| Condition {
-                name: condition.name,
-                reason: condition.reason,
-                message: condition.message,
-            })
+            .map(|condition| Condition { name: condition.name, reason: condition.reason, message: condition.message })
             .collect(),
         name,
     })
@@ -296,11 +275,7 @@ fn deployment(file: wire::Deployment, stack: &StackSlug) -> Read<Deployment> {
         if instance.instance == 0 {
             return Err(format!("an instance of `{}` has the number 0", instance.name));
         }
-        let id = InstanceId {
-            stack: stack.clone(),
-            service: service(&instance.name)?,
-            number: instance.instance,
-        };
+        let id = InstanceId { stack: stack.clone(), service: service(&instance.name)?, number: instance.instance };
         let record = InstanceRecord {
             host: HostName::new(&instance.host).map_err(|why| format!("the host `{}` {why}", instance.host))?,
             address: instance.address,
@@ -360,11 +335,7 @@ fn host(host: wire::Host) -> Read<(HostName, HostRecord)> {
             .taken_ports
             .into_iter()
             .map(|taken| {
-                Ok(TakenPort {
-                    ip: taken.host_ip,
-                    port: taken.host_port,
-                    protocol: protocol(&taken.protocol)?,
-                })
+                Ok(TakenPort { ip: taken.host_ip, port: taken.host_port, protocol: protocol(&taken.protocol)? })
             })
             .collect::<Read<_>>()?,
         volumes: host

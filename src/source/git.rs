@@ -44,10 +44,7 @@ pub(crate) async fn run(git_dir: &Path, arguments: &[&str], limit: Duration) -> 
         Ok(done.stdout)
     } else {
         let act = act(arguments);
-        Err(SourceError::Git {
-            act,
-            message: last_lines(&done.stderr),
-        })
+        Err(SourceError::Git { act, message: last_lines(&done.stderr) })
     }
 }
 
@@ -81,23 +78,14 @@ pub(crate) async fn run_to_end(git_dir: &Path, arguments: &[&str], limit: Durati
         if error.kind() == std::io::ErrorKind::NotFound {
             SourceError::NoGit
         } else {
-            SourceError::Run {
-                act: act(arguments),
-                source: error,
-            }
+            SourceError::Run { act: act(arguments), source: error }
         }
     })?;
     let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     let output = tokio::time::timeout(limit, child.wait_with_output())
         .await
-        .map_err(|_| SourceError::Deadline {
-            act: act(arguments),
-            limit,
-        })?
-        .map_err(|source| SourceError::Run {
-            act: act(arguments),
-            source,
-        })?;
+        .map_err(|_| SourceError::Deadline { act: act(arguments), limit })?
+        .map_err(|source| SourceError::Run { act: act(arguments), source })?;
     group.has_ended();
     Ok(Done {
         success: output.status.success(),
@@ -134,11 +122,7 @@ pub(crate) fn last_lines(stderr: &str) -> String {
     const LINES: usize = 4;
     let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let text = lines[lines.len().saturating_sub(LINES)..].join("; ");
-    if text.is_empty() {
-        "it did not say why".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "it did not say why".to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -182,19 +182,14 @@ pub(super) fn trailers(
     walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(walking())?;
     walk.push(find_commit(repository, head)?.id()).map_err(walking())?;
     if let Some(not_before) = not_before {
-        walk.hide(find_commit(repository, not_before)?.id())
-            .map_err(walking())?;
+        walk.hide(find_commit(repository, not_before)?.id()).map_err(walking())?;
     }
     let mut found = Vec::new();
     for id in walk.take(MOST_TRAILER_COMMITS) {
         let id = id.map_err(walking())?;
         let commit = repository.find_commit(id).map_err(walking())?;
         for (key, value) in trailers_of(&commit) {
-            found.push(Trailer {
-                revision: revision(id),
-                key,
-                value,
-            });
+            found.push(Trailer { revision: revision(id), key, value });
         }
     }
     Ok(found)
@@ -202,11 +197,7 @@ pub(super) fn trailers(
 
 /// The `Bayplan-…` trailers of a message, in the usual spelling. One that is not UTF-8 has none.
 pub(crate) fn trailers_of(commit: &Commit<'_>) -> Vec<(String, String)> {
-    let Some(trailers) = commit
-        .message()
-        .ok()
-        .and_then(|text| git2::message_trailers_strs(text).ok())
-    else {
+    let Some(trailers) = commit.message().ok().and_then(|text| git2::message_trailers_strs(text).ok()) else {
         return Vec::new();
     };
     let ours = trailers.iter().filter_map(|(key, value)| {

@@ -15,12 +15,7 @@ pub(super) enum Location {
 }
 
 pub(super) fn read(text: &str) -> Result<Location, SourceError> {
-    let refuse = |why: &str| {
-        Err(SourceError::Location {
-            location: without_password(text),
-            why: why.to_owned(),
-        })
-    };
+    let refuse = |why: &str| Err(SourceError::Location { location: without_password(text), why: why.to_owned() });
     if text.is_empty() {
         return refuse("is empty");
     }
@@ -106,12 +101,7 @@ fn without_password(text: &str) -> String {
 
 /// Refuses branch names that Git would refuse, that read as an option, or that are the ledger's own.
 pub(super) fn check_branch(branch: &str) -> Result<(), SourceError> {
-    let refuse = |why: &str| {
-        Err(SourceError::Branch {
-            branch: branch.to_owned(),
-            why: why.to_owned(),
-        })
-    };
+    let refuse = |why: &str| Err(SourceError::Branch { branch: branch.to_owned(), why: why.to_owned() });
     if branch == "bayplan" {
         return Err(SourceError::BranchInTheWay);
     }
@@ -176,13 +166,8 @@ mod tests {
 
     #[test]
     fn a_url_with_a_password_is_refused_without_saying_it() {
-        let error = read("https://me:hunter2@example.org/fleet")
-            .expect_err("a password")
-            .to_string();
-        assert!(
-            error.contains("credential helper") && !error.contains("hunter2"),
-            "{error}"
-        );
+        let error = read("https://me:hunter2@example.org/fleet").expect_err("a password").to_string();
+        assert!(error.contains("credential helper") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -34,14 +34,7 @@ pub(super) async fn open(url: &str, branch: Option<&str>, cache: &Path) -> Resul
     };
     let answer = git::run(
         &path,
-        &[
-            "ls-remote",
-            "--symref",
-            "--end-of-options",
-            REMOTE,
-            "HEAD",
-            "refs/heads/bayplan",
-        ],
+        &["ls-remote", "--symref", "--end-of-options", REMOTE, "HEAD", "refs/heads/bayplan"],
         ASK_LIMIT,
     )
     .await;
@@ -60,29 +53,20 @@ pub(super) async fn open(url: &str, branch: Option<&str>, cache: &Path) -> Resul
     let remembered = || {
         let head = repository.find_reference(&default_ref()).ok()?;
         let target = head.symbolic_target().ok()??.to_owned();
-        target
-            .strip_prefix(&format!("refs/remotes/{REMOTE}/"))
-            .map(str::to_owned)
+        target.strip_prefix(&format!("refs/remotes/{REMOTE}/")).map(str::to_owned)
     };
-    let branch =
-        branch
-            .map(str::to_owned)
-            .or(asked)
-            .or_else(remembered)
-            .ok_or_else(|| SourceError::NoDefaultBranch {
-                location: url.to_owned(),
-            })?;
+    let branch = branch
+        .map(str::to_owned)
+        .or(asked)
+        .or_else(remembered)
+        .ok_or_else(|| SourceError::NoDefaultBranch { location: url.to_owned() })?;
     location::check_branch(&branch)?;
     Ok(Inner::new(url.to_owned(), repository, Place::Mirror, branch))
 }
 
 pub(super) async fn fetch(git_dir: &Path, branch: &str) -> Result<(), SourceError> {
     let fetched = git_dir.join("FETCHED");
-    let limit = if fetched.exists() {
-        FETCH_LIMIT
-    } else {
-        FIRST_FETCH_LIMIT
-    };
+    let limit = if fetched.exists() { FETCH_LIMIT } else { FIRST_FETCH_LIMIT };
     // Patterns, because an exact name that the server does not have (an empty repository, no ledger yet) fails the whole
     // fetch; a branch with a longer name comes along and is not looked at.
     let watched = format!("+refs/heads/{branch}*:refs/remotes/{REMOTE}/{branch}*");
@@ -110,11 +94,7 @@ pub(super) async fn fetch(git_dir: &Path, branch: &str) -> Result<(), SourceErro
 fn folder_name(url: &str) -> String {
     let last = url.trim_end_matches('/').trim_end_matches(".git");
     let last = last.rsplit(['/', ':']).next().unwrap_or("");
-    let word: String = last
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .take(40)
-        .collect();
+    let word: String = last.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
     format!("{}-{}.git", word.trim_matches('-'), Digest::of(url.as_bytes()).short())
 }
 
@@ -122,10 +102,7 @@ fn open_mirror(path: &Path, url: &str) -> Result<Repository, SourceError> {
     if path.join("HEAD").exists() {
         return open_repository(path);
     }
-    make_private_folder(path).map_err(|source| SourceError::Mirror {
-        path: path.to_owned(),
-        source,
-    })?;
+    make_private_folder(path).map_err(|source| SourceError::Mirror { path: path.to_owned(), source })?;
     let making = || reading(&format!("make the mirror `{}`", path.display()));
     let mut options = RepositoryInitOptions::new();
     // No template: it could bring hooks and settings of the machine.
@@ -174,10 +151,7 @@ mod tests {
     fn a_mirror_is_named_after_its_repository_and_alone_with_its_url() {
         let one = folder_name("git@example.org:team/fleet.git");
         let other = folder_name("https://example.org/team/fleet.git");
-        assert!(
-            one.starts_with("fleet-") && other.starts_with("fleet-"),
-            "{one} {other}"
-        );
+        assert!(one.starts_with("fleet-") && other.starts_with("fleet-"), "{one} {other}");
         assert_ne!(one, other);
     }
 

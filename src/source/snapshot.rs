@@ -59,36 +59,22 @@ pub(super) fn read(repository: &Repository, of: &Revision, seen: &mut Seen) -> R
     let commit = find_commit(repository, of)?;
     let tree = commit.tree().map_err(reading(&format!("read the tree of {of}")))?;
     let odb = repository.odb().map_err(reading("open the object database"))?;
-    let mut snapshot = Snapshot {
-        revision: Some(of.clone()),
-        files: Vec::new(),
-        problems: Vec::new(),
-    };
-    let mut reader = Reader {
-        repository,
-        odb,
-        texts: &mut seen.texts,
-        files: 0,
-        entries: 0,
-    };
+    let mut snapshot = Snapshot { revision: Some(of.clone()), files: Vec::new(), problems: Vec::new() };
+    let mut reader = Reader { repository, odb, texts: &mut seen.texts, files: 0, entries: 0 };
     for root in ROOTS {
         let Some(entry) = tree.get_name(root) else {
             seen.roots.remove(root);
             continue;
         };
         if let Some(problem) = mode_problem(entry.filemode()) {
-            snapshot.problems.push(TreeProblem {
-                path: root.into(),
-                why: problem,
-            });
+            snapshot.problems.push(TreeProblem { path: root.into(), why: problem });
         } else if entry.kind() == Some(ObjectType::Tree) {
             let folder = match reader.folder(root, entry.id(), seen.roots.get(root), 0) {
                 Ok(folder) => folder,
                 Err(Stop::TooMany) => {
-                    snapshot.problems.push(TreeProblem {
-                        path: root.into(),
-                        why: TreeProblemKind::TooMany { count: reader.files },
-                    });
+                    snapshot
+                        .problems
+                        .push(TreeProblem { path: root.into(), why: TreeProblemKind::TooMany { count: reader.files } });
                     seen.roots.remove(root);
                     continue;
                 }
@@ -114,18 +100,8 @@ pub(super) fn read_paths(
     let commit = find_commit(repository, of)?;
     let tree = commit.tree().map_err(reading(&format!("read the tree of {of}")))?;
     let odb = repository.odb().map_err(reading("open the object database"))?;
-    let mut reader = Reader {
-        repository,
-        odb,
-        texts: &mut seen.texts,
-        files: 0,
-        entries: 0,
-    };
-    let mut snapshot = Snapshot {
-        revision: Some(of.clone()),
-        files: Vec::new(),
-        problems: Vec::new(),
-    };
+    let mut reader = Reader { repository, odb, texts: &mut seen.texts, files: 0, entries: 0 };
+    let mut snapshot = Snapshot { revision: Some(of.clone()), files: Vec::new(), problems: Vec::new() };
     let mut paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     paths.sort_unstable();
     paths.dedup();
@@ -157,9 +133,7 @@ pub(super) fn read_paths(
 
 /// Whether a file of this name is read; others are inert.
 pub(super) fn is_read(name: &str) -> bool {
-    [".json", ".jsonld", ".yaml", ".yml"]
-        .iter()
-        .any(|ending| name.len() > ending.len() && name.ends_with(ending))
+    [".json", ".jsonld", ".yaml", ".yml"].iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
 }
 
 struct Reader<'r> {
@@ -192,10 +166,7 @@ impl Reader<'_> {
             self.within_limits()?;
             return Ok(Arc::clone(same));
         }
-        let tree = self
-            .repository
-            .find_tree(id)
-            .map_err(reading(&format!("read the folder `{path}`")))?;
+        let tree = self.repository.find_tree(id).map_err(reading(&format!("read the folder `{path}`")))?;
         let (files, count) = (self.files, self.entries);
         let mut entries: Vec<(Arc<str>, Entry)> = Vec::new();
         for entry in &tree {
@@ -203,24 +174,13 @@ impl Reader<'_> {
             self.within_limits()?;
             let Ok(name) = entry.name() else {
                 let path = format!("{path}/{}", String::from_utf8_lossy(entry.name_bytes()));
-                let problem = TreeProblem {
-                    path: path.into(),
-                    why: TreeProblemKind::NotUtf8,
-                };
-                entries.push((
-                    String::from_utf8_lossy(entry.name_bytes()).into(),
-                    Entry::Problem(problem),
-                ));
+                let problem = TreeProblem { path: path.into(), why: TreeProblemKind::NotUtf8 };
+                entries.push((String::from_utf8_lossy(entry.name_bytes()).into(), Entry::Problem(problem)));
                 continue;
             };
             let earlier = before.and_then(|folder| folder.entry(name));
             let path = || -> String { format!("{path}/{name}") };
-            let problem = |why| {
-                Entry::Problem(TreeProblem {
-                    path: path().into(),
-                    why,
-                })
-            };
+            let problem = |why| Entry::Problem(TreeProblem { path: path().into(), why });
             let found = if let Some(why) = mode_problem(entry.filemode()) {
                 problem(why)
             } else if entry.kind() == Some(ObjectType::Tree) {
@@ -247,12 +207,7 @@ impl Reader<'_> {
             entries.push((name.into(), found));
         }
         entries.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Arc::new(Folder {
-            tree: id,
-            entries,
-            count: self.entries - count,
-            files: self.files - files,
-        }))
+        Ok(Arc::new(Folder { tree: id, entries, count: self.entries - count, files: self.files - files }))
     }
 
     fn file(&mut self, path: Arc<str>, blob: Oid) -> Result<Entry, SourceError> {
@@ -274,11 +229,7 @@ impl Reader<'_> {
     }
 
     fn within_limits(&self) -> Result<(), Stop> {
-        if self.files > MOST_FILES || self.entries > MOST_ENTRIES {
-            Err(Stop::TooMany)
-        } else {
-            Ok(())
-        }
+        if self.files > MOST_FILES || self.entries > MOST_ENTRIES { Err(Stop::TooMany) } else { Ok(()) }
     }
 }
 

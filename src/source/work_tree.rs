@@ -22,14 +22,8 @@ pub(super) fn read(path: &Path) -> Result<Snapshot, SourceError> {
     if !fs::metadata(path).map_err(failed(path))?.is_dir() {
         return Err(failed(path)(std::io::ErrorKind::NotADirectory.into()));
     }
-    let mut reader = Reader {
-        snapshot: Snapshot {
-            revision: None,
-            files: Vec::new(),
-            problems: Vec::new(),
-        },
-        entries: 0,
-    };
+    let mut reader =
+        Reader { snapshot: Snapshot { revision: None, files: Vec::new(), problems: Vec::new() }, entries: 0 };
     for root in ROOTS {
         let folder = path.join(root);
         match fs::symlink_metadata(&folder) {
@@ -37,10 +31,7 @@ pub(super) fn read(path: &Path) -> Result<Snapshot, SourceError> {
             Ok(found) if found.is_dir() => {
                 if let Err(TooMany) = reader.folder(&folder, root, 0)? {
                     let count = reader.snapshot.files.len();
-                    reader
-                        .snapshot
-                        .files
-                        .retain(|file| !file.path.starts_with(&format!("{root}/")));
+                    reader.snapshot.files.retain(|file| !file.path.starts_with(&format!("{root}/")));
                     reader.problem(root, TreeProblemKind::TooMany { count });
                 }
             }
@@ -118,9 +109,5 @@ impl Reader {
 
 fn file(path: &str, text: String) -> SourceFile {
     let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes()).expect("any bytes can be hashed");
-    SourceFile {
-        path: path.into(),
-        blob: blob.to_string().into(),
-        text: Arc::from(text),
-    }
+    SourceFile { path: path.into(), blob: blob.to_string().into(), text: Arc::from(text) }
 }

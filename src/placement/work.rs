@@ -1,0 +1,441 @@
+//! What a pass of placement works on: instances, the units that must be on one host, and where they are so far.
+//!
+//! Takes the input. Gives instances joined with where they were, units in the order of placing, and the acts that keep
+//! fleet, stacks and instances in step: [`Work::occupy`], [`Work::vacate`], [`Work::hold`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+use crate::model::host::Host;
+use crate::model::mapping::Placed;
+use crate::model::record::HostRecord;
+use crate::model::stack::{HostPort, MountSource, NetworkMode, Port, Service, Stack, Strategy};
+use crate::name::{HostName, InstanceId, StackSlug, VolumeName};
+use crate::placement::fleet::{Arrival, Fleet, Holder, Socket, socket};
+use crate::placement::refusal::Refusal;
+use crate::placement::{Input, Unplaced};
+
+pub(super) struct Work<'a> {
+    pub fleet: Fleet<'a>,
+    pub stacks: Vec<StackWork<'a>>,
+    /// By unit, and so by stack.
+    pub members: Vec<Member<'a>>,
+    /// By stack, then by position and number of their first member.
+    pub units: Vec<Unit<'a>>,
+    pub held: BTreeMap<InstanceId, Unplaced>,
+    /// `0..members.len()`, of which slices name members.
+    numbers: Vec<usize>,
+}
+
+pub(super) struct StackWork<'a> {
+    pub slug: &'a StackSlug,
+    pub stack: &'a Stack,
+    pub units: Range<usize>,
+    pub members: Range<usize>,
+    /// Why where it was does not count, if it does not.
+    pub unstuck: Option<String>,
+    /// Per service, by its index: services that must not be on its host. Empty if no service has any.
+    pub enemies: Vec<BTreeSet<usize>>,
+    /// (site, service) → instances of this stack in the mapping so far.
+    pub placed: BTreeMap<(usize, usize), u32>,
+}
+
+/// One instance.
+pub(super) struct Member<'a> {
+    pub id: InstanceId,
+    pub stack: usize,
+    pub service: &'a Service,
+    /// Index of the service in its stack.
+    pub service_index: usize,
+    pub pin: Option<&'a HostName>,
+    pub previous: Option<&'a Placed>,
+    pub previous_site: Option<usize>,
+    pub site: Option<usize>,
+    pub why: String,
+}
+
+/// Instances that must be on one host.
+pub(super) struct Unit<'a> {
+    pub stack: usize,
+    pub members: Range<usize>,
+    pub ties: Vec<Tie<'a>>,
+    pub pin: Option<&'a HostName>,
+    /// Where most of its members were.
+    pub home: Option<usize>,
+    pub state: State,
+    /// Why it does not stay at home, in words for people.
+    pub left: Option<String>,
+}
+
+/// A local volume whose data exists.
+pub(super) struct Tie<'a> {
+    pub volume: &'a VolumeName,
+    /// Hosts of the inventory that reach the data. Ascending.
+    pub sites: Vec<usize>,
+    /// All hosts that are known to have it, also those that left the inventory.
+    pub hosts: Vec<&'a HostName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing is decided.
+    Open,
+    /// Those that were at home are there; others are to join them.
+    Joining,
+    Done,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(input: &Input<'a>) -> Self {
+        let mut work = Self {
+            fleet: Fleet::new(input.inventory, input.ledger),
+            stacks: Vec::with_capacity(input.stacks.len()),
+            members: Vec::new(),
+            units: Vec::new(),
+            held: BTreeMap::new(),
+            numbers: Vec::new(),
+        };
+        let volumes = volumes_by_name(input, &work.fleet);
+        let mut previous = input.previous.iter().peekable();
+        let mut of_stack: Vec<(&InstanceId, &Placed)> = Vec::new();
+        for (slug, stack) in input.stacks {
+            of_stack.clear();
+            while previous.next_if(|(id, _)| id.stack < *slug).is_some() {}
+            while let Some(entry) = previous.next_if(|(id, _)| id.stack == *slug) {
+                of_stack.push(entry);
+            }
+            work.add_stack(input, slug, stack, &of_stack, &volumes);
+        }
+        work.numbers = (0..work.members.len()).collect();
+        let mut promised = vec![(0u64, 0u64); work.fleet.sites.len()];
+        for member in &work.members {
+            if let Some(site) = member.previous_site {
+                let (cpu, memory) = member.ask();
+                promised[site].0 = promised[site].0.saturating_add(cpu);
+                promised[site].1 = promised[site].1.saturating_add(memory);
+            }
+        }
+        work.fleet.promise_before(&promised);
+        work
+    }
+
+    fn add_stack(
+        &mut self,
+        input: &Input<'a>,
+        slug: &'a StackSlug,
+        stack: &'a Stack,
+        previous: &[(&'a InstanceId, &'a Placed)],
+        volumes: &BTreeMap<&VolumeName, Vec<&'a HostName>>,
+    ) {
+        let index = self.stacks.len();
+        let (first_unit, first_member) = (self.units.len(), self.members.len());
+        for services in together(stack) {
+            let mut waiting: Vec<(usize, u32)> = Vec::new();
+            for service in &services {
+                waiting.extend((1..=stack.services[*service].replicas).map(|number| (*service, number)));
+            }
+            let alone = stack.placement != Strategy::Single
+                && services.iter().all(|s| local_volumes(stack, &stack.services[*s]).next().is_none());
+            let size = if alone { 1 } else { waiting.len().max(1) };
+            for chunk in waiting.chunks(size) {
+                let start = self.members.len();
+                for (service_index, number) in chunk {
+                    let service = &*stack.services[*service_index];
+                    let was = previous
+                        .binary_search_by(|(id, _)| (&id.service, id.number).cmp(&(&service.name, *number)))
+                        .ok()
+                        .map(|at| previous[at].1);
+                    self.members.push(Member {
+                        id: InstanceId { stack: slug.clone(), service: service.name.clone(), number: *number },
+                        stack: index,
+                        service,
+                        service_index: *service_index,
+                        pin: service.target_host.as_ref().or(stack.target_host.as_ref()),
+                        previous: was,
+                        previous_site: was.and_then(|placed| self.fleet.index(&placed.host)),
+                        site: None,
+                        why: String::new(),
+                    });
+                }
+                let members = start..self.members.len();
+                let own = &self.members[members.clone()];
+                let pin = own.iter().find_map(|m| m.pin);
+                let home = most_common(own.iter().filter_map(|m| m.previous_site));
+                let ties = if alone { Vec::new() } else { ties(input, &self.fleet, slug, stack, own, volumes) };
+                self.units.push(Unit { stack: index, members, ties, pin, home, state: State::Open, left: None });
+            }
+        }
+        self.stacks.push(StackWork {
+            slug,
+            stack,
+            units: first_unit..self.units.len(),
+            members: first_member..self.members.len(),
+            unstuck: unstuck(input, slug, stack),
+            enemies: enemies(stack),
+            placed: BTreeMap::new(),
+        });
+    }
+
+    /// Names of members, for a unit or any other stretch of them.
+    pub(super) fn numbers(&self, members: Range<usize>) -> &[usize] {
+        &self.numbers[members]
+    }
+
+    pub(super) fn occupy(&mut self, member: usize, site: usize, why: String) {
+        let engine = self.fleet.sites[site].engine;
+        let entry = &mut self.members[member];
+        entry.site = Some(site);
+        entry.why = why;
+        let entry = &self.members[member];
+        for port in &entry.service.ports {
+            if let Some(wanted) = entry.fixed_socket(port, self.fleet.sites[site].host) {
+                self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
+            }
+        }
+        self.fleet.add(site, entry.ask(), entry.arrival(site));
+        let placed = &mut self.stacks[entry.stack].placed;
+        *placed.entry((site, entry.service_index)).or_default() += 1;
+    }
+
+    /// Undoes [`Work::occupy`].
+    pub(super) fn vacate(&mut self, member: usize) {
+        let Some(site) = self.members[member].site.take() else {
+            return;
+        };
+        let engine = self.fleet.sites[site].engine;
+        let entry = &self.members[member];
+        for port in &entry.service.ports {
+            if let Some(wanted) = entry.fixed_socket(port, self.fleet.sites[site].host) {
+                self.fleet.engines[engine].release(wanted, Holder::Ours(member));
+            }
+        }
+        self.fleet.remove(site, entry.ask(), entry.arrival(site));
+        let placed = &mut self.stacks[entry.stack].placed;
+        let key = (site, entry.service_index);
+        let left = placed.get(&key).map_or(0, |n| n - 1);
+        if left == 0 {
+            placed.remove(&key);
+        } else {
+            placed.insert(key, left);
+        }
+    }
+
+    /// Notes that an instance has no host. What was running is left alone by the plan, so its room and its ports stay
+    /// taken where it was.
+    pub(super) fn hold(&mut self, member: usize, unplaced: Unplaced) {
+        let entry = &self.members[member];
+        if let (Some(site), Some(previous)) = (entry.previous_site, entry.previous) {
+            let engine = self.fleet.sites[site].engine;
+            for port in &previous.ports {
+                let wanted = socket(Some(port.host_ip), port.host_port, port.protocol);
+                self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
+            }
+            self.fleet.add(site, entry.ask(), Arrival::WasHere);
+        }
+        self.held.insert(self.members[member].id.clone(), unplaced);
+    }
+
+    /// How many instances of a stack are on a site so far.
+    pub(super) fn of_stack(&self, stack: usize, site: usize) -> u32 {
+        let placed = &self.stacks[stack].placed;
+        if placed.is_empty() {
+            return 0;
+        }
+        placed.range((site, 0)..=(site, usize::MAX)).map(|(_, n)| n).sum()
+    }
+}
+
+impl Member<'_> {
+    /// Thousandths of a core, bytes.
+    pub(super) fn ask(&self) -> (u64, u64) {
+        let resources = &self.service.resources;
+        (resources.cpu.unwrap_or(0), resources.memory.unwrap_or(0))
+    }
+
+    pub(super) fn arrival(&self, site: usize) -> Arrival {
+        if self.previous_site == Some(site) { Arrival::WasHere } else { Arrival::IsNew }
+    }
+
+    /// The host port that the stack file itself fixes, if it does.
+    pub(super) fn fixed_port(&self, port: &Port) -> Option<u16> {
+        match self.service.settings.network_mode {
+            NetworkMode::None => None,
+            NetworkMode::Host => Some(port.container),
+            NetworkMode::Stack => match port.host {
+                HostPort::Explicit(number) => Some(number),
+                HostPort::Chosen | HostPort::Unpublished => None,
+            },
+        }
+    }
+
+    pub(super) fn fixed_socket(&self, port: &Port, host: &Host) -> Option<Socket> {
+        let number = self.fixed_port(port)?;
+        Some(socket(Some(self.address(port, host)), number, port.protocol))
+    }
+
+    /// What a port of the stack file binds to.
+    pub(super) fn address(&self, port: &Port, host: &Host) -> IpAddr {
+        match (self.service.settings.network_mode, host.ip_address) {
+            // A process in the host's own network listens where it likes.
+            (NetworkMode::Host, IpAddr::V4(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            (NetworkMode::Host, IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            (NetworkMode::Stack | NetworkMode::None, _) => port.host_ip.unwrap_or(host.publish_address),
+        }
+    }
+}
+
+/// One sentence and every host's reasons.
+pub(super) fn unplaced(why: String, refusals: BTreeMap<HostName, Vec<Refusal>>) -> Unplaced {
+    Unplaced { why, refusals }
+}
+
+fn unstuck(input: &Input<'_>, slug: &StackSlug, stack: &Stack) -> Option<String> {
+    let record = input.ledger.records.get(slug)?;
+    let was = record.next.as_ref().or(record.running.as_ref())?;
+    if was.placement != stack.placement {
+        let (from, to) = (was.placement.as_str(), stack.placement.as_str());
+        return Some(format!("placement changed from `{from}` to `{to}`"));
+    }
+    (was.datacenter != stack.datacenter).then(|| {
+        let text = |name: &Option<String>| name.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"));
+        format!("datacenter changed from {} to {}", text(&was.datacenter), text(&stack.datacenter))
+    })
+}
+
+/// Services of a stack in sets that must be on one host, by index, ordered by their first.
+fn together(stack: &Stack) -> Vec<Vec<usize>> {
+    if stack.placement == Strategy::Single {
+        return vec![(0..stack.services.len()).collect()];
+    }
+    let mut sets: Vec<Vec<usize>> = Vec::new();
+    let mut set_of: BTreeMap<&VolumeName, usize> = BTreeMap::new();
+    for (index, service) in stack.services.iter().enumerate() {
+        let mut own: Option<usize> = None;
+        for volume in local_volumes(stack, service) {
+            match (set_of.get(volume).copied(), own) {
+                (Some(set), None) => {
+                    sets[set].push(index);
+                    own = Some(set);
+                }
+                (Some(set), Some(mine)) if set != mine => {
+                    // Two sets become one; the emptied one is dropped at the end.
+                    let (keep, drop) = (set.min(mine), set.max(mine));
+                    let moved = std::mem::take(&mut sets[drop]);
+                    sets[keep].extend(moved);
+                    for set in set_of.values_mut().filter(|set| **set == drop) {
+                        *set = keep;
+                    }
+                    own = Some(keep);
+                }
+                (Some(_), Some(_)) => {}
+                (None, Some(mine)) => {
+                    set_of.insert(volume, mine);
+                }
+                (None, None) => {
+                    sets.push(vec![index]);
+                    own = Some(sets.len() - 1);
+                    set_of.insert(volume, sets.len() - 1);
+                }
+            }
+        }
+        if own.is_none() {
+            sets.push(vec![index]);
+        }
+    }
+    sets.retain(|set| !set.is_empty());
+    for set in &mut sets {
+        set.sort_unstable();
+    }
+    sets.sort_unstable();
+    sets
+}
+
+/// A volume is local unless its driver is another one than `local`.
+pub(super) fn local_volumes<'a>(stack: &'a Stack, service: &'a Service) -> impl Iterator<Item = &'a VolumeName> {
+    service.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Volume(name) => {
+            stack.volumes.get(name).is_none_or(|volume| volume.driver == "local").then_some(name)
+        }
+        MountSource::Bind(_) | MountSource::Tmpfs => None,
+    })
+}
+
+fn enemies(stack: &Stack) -> Vec<BTreeSet<usize>> {
+    if stack.services.iter().all(|s| s.constraints.not_with.is_empty()) {
+        return Vec::new();
+    }
+    let mut enemies = vec![BTreeSet::new(); stack.services.len()];
+    for (index, service) in stack.services.iter().enumerate() {
+        for (other, candidate) in stack.services.iter().enumerate() {
+            if service.constraints.not_with.contains(&candidate.name) {
+                enemies[index].insert(other);
+                enemies[other].insert(index);
+            }
+        }
+    }
+    enemies
+}
+
+fn volumes_by_name<'a>(input: &Input<'a>, fleet: &Fleet<'a>) -> BTreeMap<&'a VolumeName, Vec<&'a HostName>> {
+    let mut hosts: BTreeMap<&VolumeName, Vec<&HostName>> = BTreeMap::new();
+    let known = |(name, record): &(&'a HostName, &'a HostRecord)| {
+        // Without a volume the entry of a host that left the inventory says nothing.
+        !record.volumes.is_empty() || fleet.index(name).is_some()
+    };
+    for (name, record) in input.ledger.hosts.iter().filter(known) {
+        for volume in &record.volumes {
+            hosts.entry(volume).or_default().push(name);
+        }
+    }
+    hosts
+}
+
+/// The volumes of a unit whose data exists, and where.
+///
+/// Where several hosts have a volume of one name, the data is where the unit last ran. Where the ledger knows nothing
+/// of the host that it ran on, the volume is taken to exist there: not seen is not absent.
+fn ties<'a>(
+    input: &Input<'a>,
+    fleet: &Fleet<'a>,
+    slug: &StackSlug,
+    stack: &'a Stack,
+    members: &[Member<'a>],
+    volumes: &BTreeMap<&VolumeName, Vec<&'a HostName>>,
+) -> Vec<Tie<'a>> {
+    let mut ties: Vec<Tie<'a>> = Vec::new();
+    for member in members {
+        for volume in local_volumes(stack, member.service) {
+            let left = input.leave_volumes.contains(&(slug.clone(), volume.clone()));
+            if left || ties.iter().any(|tie| tie.volume == volume) {
+                continue;
+            }
+            let mut hosts = volumes.get(volume).cloned().unwrap_or_default();
+            let users = members.iter().filter(|m| local_volumes(stack, m.service).any(|other| other == volume));
+            if let Some(last) = users.filter_map(|m| m.previous).map(|placed| &placed.host).next() {
+                let unknown = !input.ledger.hosts.contains_key(last);
+                if hosts.contains(&last) || (hosts.is_empty() && unknown) {
+                    hosts = vec![last];
+                }
+            }
+            if hosts.is_empty() {
+                continue;
+            }
+            let engines: BTreeSet<usize> =
+                hosts.iter().filter_map(|name| fleet.index(name)).map(|site| fleet.sites[site].engine).collect();
+            let sites = (0..fleet.sites.len()).filter(|site| engines.contains(&fleet.sites[*site].engine)).collect();
+            ties.push(Tie { volume, sites, hosts });
+        }
+    }
+    ties
+}
+
+/// The most frequent; of several the least.
+pub(super) fn most_common(values: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    let most = counts.values().copied().max()?;
+    counts.into_iter().find(|(_, n)| *n == most).map(|(value, _)| value)
+}
