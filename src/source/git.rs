@@ -157,9 +157,7 @@ mod tests {
         let folder = tempfile::TempDir::new().expect("a folder");
         git2::Repository::init_bare(folder.path()).expect("a repository");
         let arguments = ["ls-remote", "--end-of-options", "ext::true"];
-        let error = run(folder.path(), &arguments, Duration::from_secs(20))
-            .await
-            .expect_err("refused");
+        let error = run(folder.path(), &arguments, Duration::from_secs(20)).await.expect_err("refused");
         assert!(error.to_string().contains("not allowed"), "{error}");
     }
 

@@ -78,10 +78,7 @@ fn learn(
     if same_head {
         known.last.extend(found);
     } else {
-        *known = Changes {
-            head: Some(head.clone()),
-            last: found,
-        };
+        *known = Changes { head: Some(head.clone()), last: found };
     }
     Ok(())
 }
@@ -127,10 +124,7 @@ impl Walk<'_> {
                 None => true,
             });
         }
-        let commit = self
-            .repository
-            .find_commit(id)
-            .map_err(reading(&format!("read commit {id}")))?;
+        let commit = self.repository.find_commit(id).map_err(reading(&format!("read commit {id}")))?;
         let mut has_parent = false;
         for parent_id in commit.parent_ids() {
             if paths.is_empty() {
@@ -143,9 +137,7 @@ impl Walk<'_> {
                 Err(error) => return Err(reading(&format!("read commit {parent_id}"))(error)),
             };
             has_parent = true;
-            let changed = self
-                .trees
-                .changed(Some(parent.tree_id()), Some(commit.tree_id()), &paths)?;
+            let changed = self.trees.changed(Some(parent.tree_id()), Some(commit.tree_id()), &paths)?;
             for path in &changed {
                 paths.remove(path);
             }

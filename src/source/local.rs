@@ -33,10 +33,7 @@ pub(crate) fn open_repository(path: &Path) -> Result<Repository, SourceError> {
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             SourceError::OtherUser { path }
         } else {
-            SourceError::NotARepository {
-                path: path.to_owned(),
-                source: error,
-            }
+            SourceError::NotARepository { path: path.to_owned(), source: error }
         }
     })
 }
@@ -54,17 +51,11 @@ pub(super) fn uncommitted(work_tree: &Path) -> Result<Vec<String>, SourceError> 
     // Opened for this one question: an index that is kept open would have to be told of each change on disk.
     let repository = open_repository(work_tree)?;
     let mut options = StatusOptions::new();
-    options
-        .include_untracked(true)
-        .recurse_untracked_dirs(true)
-        .exclude_submodules(true)
-        .disable_pathspec_match(true);
+    options.include_untracked(true).recurse_untracked_dirs(true).exclude_submodules(true).disable_pathspec_match(true);
     for root in ROOTS {
         options.pathspec(root);
     }
-    let statuses = repository
-        .statuses(Some(&mut options))
-        .map_err(reading("compare the work tree"))?;
+    let statuses = repository.statuses(Some(&mut options)).map_err(reading("compare the work tree"))?;
     let mut paths: Vec<String> = statuses
         .iter()
         .filter(|entry| entry.status() != Status::CURRENT && !entry.status().is_ignored())

@@ -106,10 +106,7 @@ pub(super) fn read_paths(
     paths.sort_unstable();
     paths.dedup();
     for path in paths {
-        let plain = !path.is_empty()
-            && path
-                .split('/')
-                .all(|part| !part.is_empty() && part != "." && part != "..");
+        let plain = !path.is_empty() && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
         if !plain {
             continue;
         }

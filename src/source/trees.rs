@@ -26,11 +26,7 @@ pub(super) struct Trees<'r> {
 
 impl<'r> Trees<'r> {
     pub(super) fn of(odb: Odb<'r>) -> Self {
-        Self {
-            odb,
-            kept: BTreeMap::new(),
-            order: VecDeque::new(),
-        }
+        Self { odb, kept: BTreeMap::new(), order: VecDeque::new() }
     }
 
     /// The wanted paths whose file differs in content, mode or existence. No tree is an empty one.
@@ -179,12 +175,7 @@ mod tests {
 
     #[test]
     fn a_folder_is_ordered_as_if_its_name_ended_with_a_slash() {
-        let mut places = [
-            Place(b"a", b"/"),
-            Place(b"a-b", b""),
-            Place(b"a0", b""),
-            Place(b"a", b""),
-        ];
+        let mut places = [Place(b"a", b"/"), Place(b"a-b", b""), Place(b"a0", b""), Place(b"a", b"")];
         places.sort();
         let joined: Vec<Vec<u8>> = places.iter().map(|place| [place.0, place.1].concat()).collect();
         assert_eq!(joined, [&b"a"[..], b"a-b", b"a/", b"a0"]);
