@@ -37,8 +37,7 @@ pub(super) fn home(work: &Work<'_>, stack: usize) -> Option<usize> {
 fn pinned_to(work: &Work<'_>, stack: usize) -> Option<usize> {
     let units = &work.units[work.stacks[stack].units.clone()];
     let pins = units.iter().filter_map(|unit| unit.pin);
-    pins.filter_map(|pin| work.fleet.index(pin))
-        .find_map(|site| work.fleet.sites[site].datacenter)
+    pins.filter_map(|pin| work.fleet.index(pin)).find_map(|site| work.fleet.sites[site].datacenter)
 }
 
 /// Places what neither is pinned nor stayed.
@@ -221,9 +220,7 @@ fn hold_unfit(work: &mut Work<'_>, unit: usize, home: Option<usize>, failed: &BT
                     datacenter: work.fleet.datacenters[index].name.to_owned(),
                     service: service.clone(),
                 },
-                (_, Some(anchor)) => Refusal::Anchored {
-                    host: work.fleet.sites[anchor].host.name.clone(),
-                },
+                (_, Some(anchor)) => Refusal::Anchored { host: work.fleet.sites[anchor].host.name.clone() },
                 (Some(service), None) => Refusal::DatacenterTooSmall {
                     datacenter: work.fleet.datacenters[index].name.to_owned(),
                     service: service.clone(),

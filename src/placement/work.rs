@@ -144,10 +144,7 @@ impl<'a> Work<'a> {
             while let Some(entry) = previous.next_if(|(id, _)| id.stack == *slug) {
                 of_stack.push(entry);
             }
-            let known = Known {
-                previous: &of_stack,
-                volumes: &volumes,
-            };
+            let known = Known { previous: &of_stack, volumes: &volumes };
             work.add_stack(input, (slug, stack), &known, &mut asks);
         }
         work.numbers = (0..work.members.len()).collect();
@@ -323,10 +320,7 @@ impl<'a> Work<'a> {
                 self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
             }
             self.fleet.add(site, entry.ask(), Arrival::WasHere);
-            *self.stacks[entry.stack]
-                .placed
-                .entry((site, entry.service_index))
-                .or_default() += 1;
+            *self.stacks[entry.stack].placed.entry((site, entry.service_index)).or_default() += 1;
         }
         self.held.insert(self.members[member].id.clone(), unplaced);
     }

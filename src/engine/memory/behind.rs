@@ -134,12 +134,7 @@ impl MemoryEngine {
                     is_there && endpoint.address.is_some() && (endpoint.aliases.contains(name) || c.name == name)
                 })
             };
-            let names: BTreeSet<String> = machine
-                .containers
-                .values()
-                .filter(answers)
-                .map(|c| c.name.clone())
-                .collect();
+            let names: BTreeSet<String> = machine.containers.values().filter(answers).map(|c| c.name.clone()).collect();
             names.into_iter().collect()
         })
     }

@@ -45,11 +45,7 @@ const LAST_BACKOFF: Duration = Duration::from_secs(60);
 
 impl Life {
     pub fn new(script: ImageScript) -> Self {
-        Self {
-            script,
-            phase: Phase::Created,
-            restarts: 0,
-        }
+        Self { script, phase: Phase::Created, restarts: 0 }
     }
 
     /// As asked from outside, which forgets earlier restarts.
@@ -59,10 +55,7 @@ impl Life {
     }
 
     fn run(&mut self, now: Instant) {
-        self.phase = Phase::Running {
-            since: now,
-            told: Health::Starting,
-        };
+        self.phase = Phase::Running { since: now, told: Health::Starting };
     }
 
     pub fn state(&self) -> State {
