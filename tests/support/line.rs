@@ -245,12 +245,13 @@ impl Line {
         Done { pass, applied }
     }
 
-    /// Passes until one has nothing to do, with the pauses of a service between them. Gives the quiet one.
+    /// Passes until one has nothing to do and nothing to write, with the pauses of a service between them. Gives it.
     pub async fn settle(&mut self, witness: &mut dyn Witness) -> Result<Pass, String> {
         let mut last = Vec::new();
         for _ in 0..8 {
+            let written = self.written;
             let done = self.pass(Carry::Whole, witness).await;
-            if done.pass.plan.is_empty() {
+            if done.pass.plan.is_empty() && self.written == written {
                 return Ok(done.pass);
             }
             last = done.pass.plan.stacks.values().flat_map(|s| &s.steps).map(said_of_step).collect();
@@ -258,7 +259,7 @@ impl Line {
             // Longer than any pause after a failure.
             tokio::time::sleep(Duration::from_secs(400)).await;
         }
-        Err(format!("eight passes, and still: {last:#?}"))
+        Err(format!("eight passes, and still: {last:#?} {:#?}", self.ledger.records))
     }
 
     fn note_silence(&mut self, desired: &Desired, world: &World) {

@@ -5,7 +5,7 @@
 //!
 //! Never gives what validation refuses: a stack that names a host which is not there is *wrong*, as it would be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use bayplan::model::stack::{
 use bayplan::name::Digest;
 use bayplan::name::image::ImageRef;
 use bayplan::secret::Secret;
-use proptest::prelude::{BoxedStrategy, Just, Strategy as _, any, prop_oneof};
+use proptest::prelude::{BoxedStrategy, Just, Strategy as _, prop_oneof};
 
 use crate::worlds;
 
@@ -300,8 +300,8 @@ pub fn hosts() -> BoxedStrategy<HostShape> {
 pub fn repos(images: BoxedStrategy<Image>) -> BoxedStrategy<Repo> {
     let shared = proptest::collection::vec(mostly(None, &[Some(0u8)]), 2..=3);
     let stacks = proptest::collection::btree_map(0u8..3, stacks(images), 1..=2);
-    (shared, stacks, any::<bool>())
-        .prop_map(|(shared, stacks, _)| {
+    (shared, stacks)
+        .prop_map(|(shared, stacks)| {
             let hosts = (0u8..).zip(shared).map(|(number, engine)| {
                 (number, HostShape { engine: engine.unwrap_or(number), status: HostStatus::Active })
             });
@@ -387,15 +387,4 @@ pub fn edits() -> BoxedStrategy<Edit> {
         1 => (0u8..3).prop_map(Edit::RemoveHost),
     ]
     .boxed()
-}
-
-/// The services that a shape's own services reach, for telling what a change may touch.
-pub fn requires(shape: &StackShape, service: u8) -> BTreeSet<u8> {
-    let mut found = BTreeSet::new();
-    let mut left = vec![service];
-    while let Some(next) = left.pop() {
-        let Some(shape) = shape.services.get(&next) else { continue };
-        left.extend(shape.needs.keys().filter(|other| **other < next && found.insert(**other)));
-    }
-    found
 }
