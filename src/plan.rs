@@ -25,6 +25,7 @@ mod index;
 mod network;
 mod order;
 mod removal;
+mod unseen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use crate::model::mapping::{Mapping, Placed};
 use crate::model::record::{Deployment, Record};
 use crate::model::request::{ContainerRequest, ResolvedImage};
 use crate::model::stack::{Access, MountSource, NetworkMode, Service, Stack, UpdateOrder};
-use crate::model::world::{ContainerSeen, Health, HostView, ImageView, Presence, State};
+use crate::model::world::{ContainerSeen, Health, ImageView, Presence, State};
 use crate::name::{Digest, InstanceId, Revision, StackSlug};
 use crate::plan::brake::Braked;
 use crate::plan::change::Bucket;
@@ -21,6 +21,7 @@ use crate::plan::hold::Hold;
 use crate::plan::index::{Found, Index};
 use crate::plan::request::{Build, build, refusal};
 use crate::plan::want::{Want, Why};
+use crate::plan::unseen::{self, Unseen};
 use crate::plan::{Input, Planned, StackPlan, cause, order, removal};
 
 /// One instance, decided.
@@ -102,6 +103,7 @@ pub fn stack(
         }
     }
     plan.holds.extend(missing_by_others(&scene, &decided));
+    plan.holds.extend(unseen::requirements(&scene, &decided));
     let leftovers = removal::leftovers(input, index, slug, stack, braked, &mut plan);
     let whole = plan.holds.iter().any(holds_whole);
     for one in &decided {
@@ -208,8 +210,10 @@ fn instance<'a>(
         id.clone(),
         Planned { placed: placed.clone(), image: service.image.to_string(), resolved, digest: digest.clone() },
     );
-    if let Some(outcome) = unseen(scene, id, placed, &digest) {
-        return outcome;
+    match unseen::judge(scene, id, placed, &digest) {
+        Unseen::Seen => {}
+        Unseen::AsRecorded => return Ok(None),
+        Unseen::Held(hold) => return Err(Some(hold)),
     }
     let endpoint = input.world.hosts.get(&placed.host).expect("a seen host has an endpoint");
     let found = scene.index.instance(id);
@@ -257,25 +261,6 @@ fn instance<'a>(
         bucket,
         unproven,
     }))
-}
-
-/// What happens to an instance whose host was not seen: nothing, if it is recorded there as it is wanted.
-fn unseen<'a>(
-    scene: &Scene<'a>,
-    id: &InstanceId,
-    placed: &Placed,
-    digest: &Digest,
-) -> Option<Result<Option<Decided<'a>>, Option<Hold>>> {
-    let hold = match scene.input.world.host(&placed.host) {
-        HostView::Seen(_) => return None,
-        HostView::Unreachable(why) => {
-            Hold::HostUnreachable { host: placed.host.clone(), why: why.to_owned(), needed_for: id.clone() }
-        }
-        HostView::NoEndpoint => Hold::HostWithoutEndpoint { host: placed.host.clone(), needed_for: id.clone() },
-    };
-    let recorded = scene.record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
-    let is_as_wanted = recorded.is_some_and(|r| &r.digest == digest && r.host == placed.host);
-    Some(if is_as_wanted { Ok(None) } else { Err(Some(hold)) })
 }
 
 fn resolved_image(
