@@ -208,7 +208,13 @@ fn instance<'a>(
     }
     plan.instances.insert(
         id.clone(),
-        Planned { placed: placed.clone(), image: service.image.to_string(), resolved, digest: digest.clone() },
+        Planned {
+            placed: placed.clone(),
+            image: service.image.to_string(),
+            resolved,
+            digest: digest.clone(),
+            secrets: request.environment.values().cloned().collect(),
+        },
     );
     match unseen::judge(scene, id, placed, &digest) {
         Unseen::Seen => {}

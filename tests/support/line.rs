@@ -345,7 +345,7 @@ impl Line {
         begun: &BTreeMap<StackSlug, (Want, StackPlan)>,
     ) -> BTreeMap<StackSlug, Applied> {
         let (progress, mut reports) = mpsc::unbounded_channel();
-        let works = begun.iter().map(|(slug, (_, plan))| self.work(slug, plan.steps.clone(), &progress));
+        let works = begun.iter().map(|(slug, (_, plan))| self.work(slug, plan, plan.steps.clone(), &progress));
         let works: Vec<Work> = works.collect();
         let applied = futures_util::future::join_all(works.iter().map(apply::apply)).await;
         while let Ok(report) = reports.try_recv() {
@@ -354,10 +354,17 @@ impl Line {
         begun.keys().cloned().zip(applied).collect()
     }
 
-    fn work(&self, slug: &StackSlug, steps: Vec<Step>, progress: &mpsc::UnboundedSender<Progress>) -> Work {
+    fn work(
+        &self,
+        slug: &StackSlug,
+        plan: &StackPlan,
+        steps: Vec<Step>,
+        progress: &mpsc::UnboundedSender<Progress>,
+    ) -> Work {
         Work {
             stack: slug.clone(),
             steps: Arc::new(steps),
+            secrets: plan.secrets(),
             engines: self.engines(),
             logins: Arc::new(Logins::new()),
             stop: CancellationToken::new(),
@@ -399,7 +406,7 @@ impl Line {
             let step = begun[slug].1.steps[index].clone();
             witness.before(self, pass, slug, &step);
             let alone = Step { after: BTreeSet::new(), ..step.clone() };
-            let mut one = apply::apply(&self.work(slug, vec![alone], &progress)).await;
+            let mut one = apply::apply(&self.work(slug, &begun[slug].1, vec![alone], &progress)).await;
             let so_far = applied.get_mut(slug).expect("it was begun");
             if one.failures.is_empty() {
                 so_far.done.insert(index);
