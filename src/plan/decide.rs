@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::host::Endpoint;
 use crate::model::mapping::{Mapping, Placed};
 use crate::model::record::{Deployment, Record};
-use crate::model::request::{ContainerRequest, ResolvedImage};
+use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
 use crate::model::stack::{Access, MountSource, NetworkMode, Service, Stack, UpdateOrder};
 use crate::model::world::{ContainerSeen, Health, ImageView, Presence, State};
 use crate::name::{Digest, InstanceId, Revision, StackSlug};
@@ -430,6 +430,11 @@ pub fn update_order(
     });
     if let Some(port) = clash {
         return (Order::StopFirst, Some(format!("host port {} is held by the old instance", port.host_port)));
+    }
+    let is_named_later = matches!(request.network, NetworkAttachment::Named { .. }) && here.iter().any(|old| old.runs());
+    if is_named_later && !request.ports.is_empty() {
+        let why = "it publishes ports, and an engine drops them when a container takes a name over";
+        return (Order::StopFirst, Some(why.to_owned()));
     }
     match service.update.order {
         UpdateOrder::StartFirst => return (Order::StartFirst, None),
