@@ -216,6 +216,8 @@ impl Stage {
 
     /// Settles, with everything that must hold at rest.
     async fn rest(&mut self) -> Verdict {
+        // What was hit just now is started again by its engine, which takes up to a minute.
+        tokio::time::sleep(Duration::from_secs(100)).await;
         let pass = self.line.settle(&mut Nobody).await.map_err(|why| format!("law 1, settles: {why}"))?;
         checks::settled(&mut self.line).await?;
         checks::truth(&self.line, &pass)?;
