@@ -127,7 +127,10 @@ impl Work {
             Act::AwaitHealthy { container, gate } => health::await_healthy(engine.as_ref(), container, gate).await?,
             Act::RunAction(action) => run_action(engine.as_ref(), action).await?,
             Act::TakeName { container, network, aliases } => engine.set_aliases(container, network, aliases).await?,
-            Act::GiveUpName { container, network } => engine.set_aliases(container, network, &[]).await?,
+            Act::GiveUpName { container, network, linger } => {
+                engine.set_aliases(container, network, &[]).await?;
+                tokio::time::sleep(*linger).await;
+            }
             Act::Stop { container, grace } => engine.stop(container, *grace).await?,
             Act::Remove { container } => engine.remove(container).await?,
             Act::Rename { container, name } => engine.rename(container, name).await?,

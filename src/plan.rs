@@ -21,6 +21,7 @@ pub mod want;
 mod cause;
 mod decide;
 mod differ;
+mod furnish;
 mod index;
 mod network;
 mod order;

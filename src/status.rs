@@ -165,7 +165,7 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
         _ if held => StackStatus::Held,
         _ if sick || healths.contains(&InstanceHealth::Unknown) => StackStatus::Degraded,
         Why::BadContent(_) => StackStatus::RolledBack,
-        Why::Head | Why::WrongAtHead => StackStatus::Running,
+        Why::Head | Why::WrongAtHead | Why::MayBeIn(_) => StackStatus::Running,
     };
     now.instances.extend(waiting);
     record.running = Some(now);
