@@ -25,6 +25,8 @@ pub(super) struct Fleet<'a> {
     /// Ordered by name: a lower index is an earlier name.
     pub sites: Vec<Site<'a>>,
     pub engines: Vec<Ports>,
+    /// The hosts of each engine. Ascending.
+    pub engine_sites: Vec<Vec<usize>>,
     /// Of the hosts that may take something new, best first. Filled by [`Fleet::rank_all`].
     pub ranks: BTreeSet<Rank>,
     /// Ordered by name. If no host names one, the whole fleet counts as one without a name.
@@ -121,11 +123,16 @@ impl<'a> Fleet<'a> {
             }
             sites.push(site(host, engine, record));
         }
+        let mut engine_sites = vec![Vec::new(); engines.len()];
+        for (index, site) in sites.iter().enumerate() {
+            engine_sites[site.engine].push(index);
+        }
         let datacenters = datacenters(&mut sites);
         excuse_losses(&mut sites);
         Self {
             sites,
             engines,
+            engine_sites,
             ranks: BTreeSet::new(),
             datacenters,
         }

@@ -43,6 +43,26 @@ pub(super) struct StackWork<'a> {
     pub enemies: Vec<BTreeSet<usize>>,
     /// (site, service) → instances of this stack in the mapping so far, or held where they were.
     pub placed: BTreeMap<(usize, usize), u32>,
+    /// The same per site.
+    pub on_site: BTreeMap<usize, u32>,
+}
+
+impl StackWork<'_> {
+    fn count(&mut self, site: usize, service: usize) {
+        *self.placed.entry((site, service)).or_default() += 1;
+        *self.on_site.entry(site).or_default() += 1;
+    }
+
+    fn discount(&mut self, site: usize, service: usize) {
+        fn less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
+            match counts.get_mut(&key) {
+                Some(n) if *n > 1 => *n -= 1,
+                Some(_) | None => drop(counts.remove(&key)),
+            }
+        }
+        less(&mut self.placed, (site, service));
+        less(&mut self.on_site, site);
+    }
 }
 
 /// One instance.
@@ -125,11 +145,13 @@ pub(super) enum State {
 
 impl<'a> Work<'a> {
     pub(super) fn new(input: &Input<'a>) -> Self {
+        let services = input.stacks.values().flat_map(|stack| &stack.services);
+        let size = services.map(|service| service.replicas as usize).sum();
         let mut work = Self {
             fleet: Fleet::new(input.inventory, input.ledger),
             stacks: Vec::with_capacity(input.stacks.len()),
-            members: Vec::new(),
-            units: Vec::new(),
+            members: Vec::with_capacity(size),
+            units: Vec::with_capacity(size),
             held: BTreeMap::new(),
             suits: Vec::new(),
             numbers: Vec::new(),
@@ -283,6 +305,7 @@ impl<'a> Work<'a> {
             unstuck: unstuck(input, slug, stack),
             enemies: enemies(stack),
             placed: BTreeMap::new(),
+            on_site: BTreeMap::new(),
         });
     }
 
@@ -303,8 +326,7 @@ impl<'a> Work<'a> {
             }
         }
         self.fleet.add(site, entry.ask(), entry.arrival(site));
-        let placed = &mut self.stacks[entry.stack].placed;
-        *placed.entry((site, entry.service_index)).or_default() += 1;
+        self.stacks[entry.stack].count(site, entry.service_index);
     }
 
     /// Undoes [`Work::occupy`].
@@ -320,14 +342,7 @@ impl<'a> Work<'a> {
             }
         }
         self.fleet.remove(site, entry.ask(), entry.arrival(site));
-        let placed = &mut self.stacks[entry.stack].placed;
-        let key = (site, entry.service_index);
-        let left = placed.get(&key).map_or(0, |n| n - 1);
-        if left == 0 {
-            placed.remove(&key);
-        } else {
-            placed.insert(key, left);
-        }
+        self.stacks[entry.stack].discount(site, entry.service_index);
     }
 
     /// Notes that an instance has no host. What was running is left alone by the plan, so its room, its ports and
@@ -341,21 +356,14 @@ impl<'a> Work<'a> {
                 self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
             }
             self.fleet.add(site, entry.ask(), Arrival::WasHere);
-            *self.stacks[entry.stack]
-                .placed
-                .entry((site, entry.service_index))
-                .or_default() += 1;
+            self.stacks[entry.stack].count(site, entry.service_index);
         }
         self.held.insert(self.members[member].id.clone(), unplaced);
     }
 
     /// How many instances of a stack are on a site so far.
     pub(super) fn of_stack(&self, stack: usize, site: usize) -> u32 {
-        let placed = &self.stacks[stack].placed;
-        if placed.is_empty() {
-            return 0;
-        }
-        placed.range((site, 0)..=(site, usize::MAX)).map(|(_, n)| n).sum()
+        self.stacks[stack].on_site.get(&site).copied().unwrap_or(0)
     }
 }
 
@@ -551,9 +559,11 @@ fn ties<'a>(
                 .filter_map(|name| fleet.index(name))
                 .map(|site| fleet.sites[site].engine)
                 .collect();
-            let sites = (0..fleet.sites.len())
-                .filter(|site| engines.contains(&fleet.sites[*site].engine))
+            let mut sites: Vec<usize> = engines
+                .iter()
+                .flat_map(|e| fleet.engine_sites[*e].iter().copied())
                 .collect();
+            sites.sort_unstable();
             ties.push(Tie { volume, sites, hosts });
         }
     }
