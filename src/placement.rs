@@ -23,6 +23,7 @@
 //!   published where the host's `ipAddress` does not reach (loopback, another address) counts as not published.
 //!   In the host's own network every declared port is its own number on all addresses.
 
+mod bonds;
 mod choose;
 mod datacenter;
 mod fleet;
