@@ -21,6 +21,9 @@ const LOST_AT_ONCE_PERCENT: usize = 55;
 /// In smaller datacenters one dead machine would already be more than the share above.
 const SMALLEST_JUDGED_DATACENTER: usize = 3;
 
+/// Stands for the one datacenter of a fleet that names none; no datacenter's name holds a space at its start.
+pub(super) const WHOLE_FLEET: &str = " the whole fleet";
+
 pub(super) struct Fleet<'a> {
     /// Ordered by name: a lower index is an earlier name.
     pub sites: Vec<Site<'a>>,
@@ -365,7 +368,7 @@ fn datacenters<'a>(sites: &mut [Site<'a>]) -> Vec<Datacenter<'a>> {
         .filter_map(|site| site.host.datacenter.as_deref())
         .collect();
     let names: Vec<&str> = if names.is_empty() {
-        vec![""]
+        vec![WHOLE_FLEET]
     } else {
         names.into_iter().collect()
     };
@@ -381,7 +384,7 @@ fn datacenters<'a>(sites: &mut [Site<'a>]) -> Vec<Datacenter<'a>> {
         let name = site.host.datacenter.as_deref();
         site.datacenter = match (name, names.as_slice()) {
             (Some(name), names) => names.binary_search(&name).ok(),
-            (None, [""]) => Some(0),
+            (None, [WHOLE_FLEET]) => Some(0),
             (None, _) => None,
         };
         if let Some(index) = site.datacenter {

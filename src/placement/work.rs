@@ -346,6 +346,12 @@ impl<'a> Work<'a> {
                 let wanted = socket(Some(port.host_ip), port.host_port, port.protocol);
                 self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
             }
+            // It may come back with what it asks for now.
+            for port in &entry.service.ports {
+                if let Some(wanted) = entry.fixed_socket(port, self.fleet.sites[site].host) {
+                    self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
+                }
+            }
             self.fleet.add(site, entry.ask(), Arrival::WasHere);
             self.stacks[entry.stack].count(site, entry.service_index);
         }
