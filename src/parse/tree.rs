@@ -105,8 +105,22 @@ impl Tree {
 
     /// The places of everything up to `depth` levels below a node, by pointer below it.
     pub fn places(&self, node: &Node, depth: usize) -> Places {
+        self.places_without("", node, depth)
+    }
+
+    /// The same without what stands under one key of the node.
+    pub fn places_without(&self, key: &str, node: &Node, depth: usize) -> Places {
         let mut parts = BTreeMap::new();
-        self.collect(node, "", depth, &mut parts);
+        match &node.shape {
+            Shape::Map(entries) => {
+                for (name, child) in entries.iter().filter(|(name, _)| name != key) {
+                    let pointer = format!("/{}", escape(name));
+                    self.collect(child, &pointer, depth - 1, &mut parts);
+                    parts.insert(pointer, self.span(child.mark()));
+                }
+            }
+            Shape::Scalar | Shape::List(_) => self.collect(node, "", depth, &mut parts),
+        }
         Places::new(self.span(node.mark()), parts)
     }
 
