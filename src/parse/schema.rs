@@ -159,7 +159,9 @@ fn properties(schema: &'static Schema, pointer: &str) -> Known {
         let below = branches(root, at).find_map(|node| {
             let named = node.get("properties").and_then(|p| p.get(&part));
             let listed = node.get("items").filter(|_| part.parse::<usize>().is_ok());
-            named.or(listed).or_else(|| node.get("additionalProperties"))
+            named
+                .or(listed)
+                .or_else(|| node.get("additionalProperties").filter(|open| open.is_object()))
         });
         match below {
             Some(below) => at = resolve(root, below),

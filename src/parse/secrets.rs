@@ -109,6 +109,6 @@ mod tests {
     fn a_broken_file_on_one_line_is_concealed_to_its_end() {
         let text = "{\"environment\": {\"A\": \"hunter2\"}, \"name\": ";
         let ranges = of_text(text);
-        assert_eq!((ranges.len(), &ranges[0]), (1, &(14..text.len())));
+        assert_eq!((ranges.len(), &ranges[0]), (1, &(13..text.len())));
     }
 }

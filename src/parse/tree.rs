@@ -103,23 +103,17 @@ impl Tree {
         span(&self.path, &self.text, place)
     }
 
-    /// The places of everything up to `depth` levels below a node, by pointer below it.
-    pub fn places(&self, node: &Node, depth: usize) -> Places {
-        self.places_without("", node, depth)
-    }
-
-    /// The same without what stands under one key of the node.
-    pub fn places_without(&self, key: &str, node: &Node, depth: usize) -> Places {
+    /// The places of what is up to two levels below a node, by pointer below it; three levels under `deeper`, none
+    /// under `without` (both keys of the node). More would be kept in memory for every file and hardly asked for.
+    pub fn places(&self, node: &Node, deeper: &str, without: &str) -> Places {
         let mut parts = BTreeMap::new();
-        match &node.shape {
-            Shape::Map(entries) => {
-                for (name, child) in entries.iter().filter(|(name, _)| name != key) {
-                    let pointer = format!("/{}", escape(name));
-                    self.collect(child, &pointer, depth - 1, &mut parts);
-                    parts.insert(pointer, self.span(child.mark()));
-                }
+        if let Shape::Map(entries) = &node.shape {
+            for (name, child) in entries.iter().filter(|(name, _)| name != without) {
+                let pointer = format!("/{}", escape(name));
+                let depth = if name == deeper { 2 } else { 1 };
+                self.collect(child, &pointer, depth, &mut parts);
+                parts.insert(pointer, self.span(child.mark()));
             }
-            Shape::Scalar | Shape::List(_) => self.collect(node, "", depth, &mut parts),
         }
         Places::new(self.span(node.mark()), parts)
     }

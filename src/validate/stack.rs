@@ -76,7 +76,7 @@ pub fn stack(file: &StackFile, policy: &Policy, report: &mut Report) -> Option<C
             _ => StartOrder::Dependencies,
         },
         // The places of services are theirs.
-        at: file.tree.places_without("itemListElement", &file.tree.root, 3),
+        at: file.tree.places(&file.tree.root, "volumes", "itemListElement"),
         name,
         services,
     };
