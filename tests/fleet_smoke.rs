@@ -48,12 +48,7 @@ fn an_image_has_one_id_on_all_hosts() {
         let ids: BTreeSet<String> = fleet
             .hosts
             .iter()
-            .map(|host| {
-                fleet.docker_text(
-                    &host.name,
-                    &["image", "inspect", "--format", "{{.Id}}", image],
-                )
-            })
+            .map(|host| fleet.docker_text(&host.name, &["image", "inspect", "--format", "{{.Id}}", image]))
             .collect();
         assert_eq!(ids.len(), 1, "{image}: {ids:?}");
     }
@@ -61,16 +56,12 @@ fn an_image_has_one_id_on_all_hosts() {
 
 #[test]
 fn a_published_port_is_reached_from_another_host_and_from_the_test() {
-    let Some(fleet) =
-        lease_or_leave_out("a_published_port_is_reached_from_another_host_and_from_the_test")
-    else {
+    let Some(fleet) = lease_or_leave_out("a_published_port_is_reached_from_another_host_and_from_the_test") else {
         return;
     };
     for host in &fleet.hosts {
         start_web(&fleet, &host.name);
-        wait_for("the web server to answer the test", SOON, || {
-            get(&host.address)
-        });
+        wait_for("the web server to answer the test", SOON, || get(&host.address));
     }
     for (from, to) in [("host-2", "host-1"), ("host-1", "host-2")] {
         assert_eq!(
@@ -88,65 +79,43 @@ fn a_published_port_is_reached_from_another_host_and_from_the_test() {
 /// After a mere chroot, `exec` and health checks would run in the machine's own file system.
 #[test]
 fn an_exec_sees_the_root_of_its_container_on_both_engine_generations() {
-    let Some(fleet) =
-        lease_or_leave_out("an_exec_sees_the_root_of_its_container_on_both_engine_generations")
-    else {
+    let Some(fleet) = lease_or_leave_out("an_exec_sees_the_root_of_its_container_on_both_engine_generations") else {
         return;
     };
     for host in &fleet.hosts {
         start_web(&fleet, &host.name);
         let root = fleet.docker_text(&host.name, &["exec", "bayplan-test-web", "ls", "/"]);
-        assert!(
-            root.lines().any(|name| name == "entry"),
-            "{}: {root}",
-            host.name
-        );
+        assert!(root.lines().any(|name| name == "entry"), "{}: {root}", host.name);
     }
 }
 
 #[test]
 fn health_checks_tell_the_good_image_from_the_bad_one() {
-    let Some(fleet) = lease_or_leave_out("health_checks_tell_the_good_image_from_the_bad_one")
-    else {
+    let Some(fleet) = lease_or_leave_out("health_checks_tell_the_good_image_from_the_bad_one") else {
         return;
     };
     let images = [("slow", "healthy"), ("unhealthy", "unhealthy")];
-    for (host, (image, _)) in fleet
-        .hosts
-        .iter()
-        .flat_map(|host| images.map(|image| (host, image)))
-    {
+    for (host, (image, _)) in fleet.hosts.iter().flat_map(|host| images.map(|image| (host, image))) {
         let name = format!("bayplan-test-{image}");
         let reference = format!("bayplan-test/{image}:1");
         fleet.docker_text(
             &host.name,
-            &[
-                "run", "-d", "--label", TEST_LABEL, "--name", &name, &reference,
-            ],
+            &["run", "-d", "--label", TEST_LABEL, "--name", &name, &reference],
         );
     }
-    for (host, (image, expected)) in fleet
-        .hosts
-        .iter()
-        .flat_map(|host| images.map(|image| (host, image)))
-    {
+    for (host, (image, expected)) in fleet.hosts.iter().flat_map(|host| images.map(|image| (host, image))) {
         let name = format!("bayplan-test-{image}");
         let status = ["inspect", "--format", "{{.State.Health.Status}}", &name];
-        wait_for(
-            &format!("{image} on {} to be {expected}", host.name),
-            SOON,
-            || {
-                let seen = fleet.docker_text(&host.name, &status);
-                if seen == expected { Ok(()) } else { Err(seen) }
-            },
-        );
+        wait_for(&format!("{image} on {} to be {expected}", host.name), SOON, || {
+            let seen = fleet.docker_text(&host.name, &status);
+            if seen == expected { Ok(()) } else { Err(seen) }
+        });
     }
 }
 
 #[test]
 fn a_host_that_is_cut_off_is_back_when_the_fault_is_over() {
-    let Some(fleet) = lease_or_leave_out("a_host_that_is_cut_off_is_back_when_the_fault_is_over")
-    else {
+    let Some(fleet) = lease_or_leave_out("a_host_that_is_cut_off_is_back_when_the_fault_is_over") else {
         return;
     };
     let address = &fleet.host("host-1").address;
@@ -160,8 +129,7 @@ fn a_host_that_is_cut_off_is_back_when_the_fault_is_over() {
 
 #[test]
 fn an_engine_that_hangs_answers_nobody_until_it_goes_on() {
-    let Some(fleet) = lease_or_leave_out("an_engine_that_hangs_answers_nobody_until_it_goes_on")
-    else {
+    let Some(fleet) = lease_or_leave_out("an_engine_that_hangs_answers_nobody_until_it_goes_on") else {
         return;
     };
     let hanging = fleet.hang("host-3");
@@ -176,16 +144,12 @@ fn an_engine_that_hangs_answers_nobody_until_it_goes_on() {
         "{output:?}"
     );
     drop(hanging);
-    wait_for("host-3 to answer", SOON, || {
-        fleet.try_docker("host-3", &["version"])
-    });
+    wait_for("host-3 to answer", SOON, || fleet.try_docker("host-3", &["version"]));
 }
 
 #[test]
 fn containers_outlive_a_killed_engine_and_are_exited_when_it_is_back() {
-    let Some(fleet) =
-        lease_or_leave_out("containers_outlive_a_killed_engine_and_are_exited_when_it_is_back")
-    else {
+    let Some(fleet) = lease_or_leave_out("containers_outlive_a_killed_engine_and_are_exited_when_it_is_back") else {
         return;
     };
     for host in ["host-2", "host-4"]
@@ -205,12 +169,7 @@ fn containers_outlive_a_killed_engine_and_are_exited_when_it_is_back() {
             get(&fleet.host(host).address)
         });
         drop(killed);
-        let state = [
-            "inspect",
-            "--format",
-            "{{.State.Status}}",
-            "bayplan-test-web",
-        ];
+        let state = ["inspect", "--format", "{{.State.Status}}", "bayplan-test-web"];
         wait_for("the container to be seen as exited", SOON, || {
             match fleet.docker_text(host, &state) {
                 seen if seen == "exited" => Ok(()),
@@ -261,39 +220,27 @@ fn a_port_with_tls_lets_in_its_own_client_and_no_stranger_also_after_a_restart()
     };
     for _ in ["first", "restarted"] {
         assert_eq!(version_for(""), Ok(host.engine.clone()));
-        assert!(
-            version_for("stranger/").is_err(),
-            "a client of another CA was let in"
-        );
+        assert!(version_for("stranger/").is_err(), "a client of another CA was let in");
         fleet.restart("host-2");
     }
 }
 
 #[test]
 fn the_registry_serves_by_tag_and_by_digest_what_no_engine_has() {
-    let Some(fleet) =
-        lease_or_leave_out("the_registry_serves_by_tag_and_by_digest_what_no_engine_has")
-    else {
+    let Some(fleet) = lease_or_leave_out("the_registry_serves_by_tag_and_by_digest_what_no_engine_has") else {
         return;
     };
     for host in &fleet.hosts {
         for (image, digest) in &fleet.registry.images {
             assert!(
-                fleet
-                    .try_docker(&host.name, &["image", "inspect", image])
-                    .is_err(),
+                fleet.try_docker(&host.name, &["image", "inspect", image]).is_err(),
                 "{image} is there already"
             );
-            let (repository, _tag) = image
-                .rsplit_once(':')
-                .expect("the registry's images have tags");
+            let (repository, _tag) = image.rsplit_once(':').expect("the registry's images have tags");
             let by_digest = format!("{repository}@{digest}");
             fleet.docker_text(&host.name, &["pull", &by_digest]);
             fleet.docker_text(&host.name, &["pull", image]);
-            let known = fleet.docker_text(
-                &host.name,
-                &["image", "inspect", "--format", "{{.RepoDigests}}", image],
-            );
+            let known = fleet.docker_text(&host.name, &["image", "inspect", "--format", "{{.RepoDigests}}", image]);
             assert!(known.contains(&by_digest), "{image}: {known}");
         }
     }
@@ -305,10 +252,7 @@ fn the_newer_engine_is_another_generation() {
         return;
     };
     let Some(newer) = fleet.find("host-4") else {
-        return leave_out(
-            "the_newer_engine_is_another_generation",
-            &fleet.left_out.join(", "),
-        );
+        return leave_out("the_newer_engine_is_another_generation", &fleet.left_out.join(", "));
     };
     assert_ne!(newer.api, fleet.host("host-1").api);
 }

@@ -8,10 +8,7 @@
 //! Never undoes a fault by hope: each fault is a guard that mends it when dropped, also when the test panics.
 //!
 //! Because the engines are few, one test has all of them at a time; whoever gets the lease finds them wiped.
-#![allow(
-    dead_code,
-    reason = "each test binary compiles this file and uses a part of it"
-)]
+#![allow(dead_code, reason = "each test binary compiles this file and uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -169,12 +166,9 @@ impl Fleet {
     /// # Panics
     /// When the file cannot be read: a fleet that was promised and is not there is no reason to leave tests out.
     pub fn from_env() -> Option<Fleet> {
-        let path =
-            PathBuf::from(std::env::var_os("BAYPLAN_FLEET").filter(|path| !path.is_empty())?);
-        let text =
-            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let fleet: Fleet = serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let path = PathBuf::from(std::env::var_os("BAYPLAN_FLEET").filter(|path| !path.is_empty())?);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let fleet: Fleet = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(
             fleet.format,
             1,
@@ -191,8 +185,7 @@ impl Fleet {
         let fleet = Fleet::from_env()?;
         // A test that panicked did no harm that wiping does not mend.
         let other_threads = OTHER_THREADS.lock().unwrap_or_else(PoisonError::into_inner);
-        let other_processes =
-            File::create(fleet.folder.join("lease")).expect("the fleet folder is ours to write");
+        let other_processes = File::create(fleet.folder.join("lease")).expect("the fleet folder is ours to write");
         other_processes
             .lock()
             .expect("a file in the fleet folder can be locked");
@@ -207,12 +200,8 @@ impl Fleet {
     /// # Panics
     /// When there is no such host.
     pub fn host(&self, name: &str) -> &Host {
-        self.find(name).unwrap_or_else(|| {
-            panic!(
-                "the fleet has no host {name}; left out: {:?}",
-                self.left_out
-            )
-        })
+        self.find(name)
+            .unwrap_or_else(|| panic!("the fleet has no host {name}; left out: {:?}", self.left_out))
     }
 
     /// A host that may have been left out, as `host-4` with its newer engine is where it cannot be had.
@@ -266,18 +255,10 @@ impl Fleet {
             format!("name=^/?{TEST_LABEL}"),
         ];
         for filter in &filters {
-            self.remove_listed(
-                host,
-                &["ps", "-aq", "--filter", filter],
-                &["rm", "-f", "-v"],
-            );
+            self.remove_listed(host, &["ps", "-aq", "--filter", filter], &["rm", "-f", "-v"]);
         }
         for filter in &filters[..2] {
-            self.remove_listed(
-                host,
-                &["network", "ls", "-q", "--filter", filter],
-                &["network", "rm"],
-            );
+            self.remove_listed(host, &["network", "ls", "-q", "--filter", filter], &["network", "rm"]);
             self.remove_listed(
                 host,
                 &["volume", "ls", "-q", "--filter", filter],
@@ -361,18 +342,14 @@ impl Fleet {
 
     fn signal_engine(&self, host: &str, signal: &str) {
         let file = &self.host(host).engine_pid_file;
-        let pid =
-            fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let pid = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         succeed(Command::new("kill").args(["-s", signal, pid.trim()]));
     }
 
     fn remove_listed(&self, host: &str, list: &[&str], remove: &[&str]) {
         let listed = self.docker_text(host, list);
         // The lists of images have one line per name, with `<none>` where an image has a tag or a digest only.
-        let ids: BTreeSet<&str> = listed
-            .split_whitespace()
-            .filter(|id| !id.contains("<none>"))
-            .collect();
+        let ids: BTreeSet<&str> = listed.split_whitespace().filter(|id| !id.contains("<none>")).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         if !ids.is_empty() {
             self.docker_text(host, &[remove, &ids].concat());
@@ -381,10 +358,7 @@ impl Fleet {
 
     /// For a test that removed an image to see what happens.
     fn restore_images(&self, host: &str) {
-        let present = self.docker_text(
-            host,
-            &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],
-        );
+        let present = self.docker_text(host, &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
         if !self
             .images
             .iter()
@@ -412,9 +386,7 @@ impl Drop for Fault<'_> {
 
 /// Runs a command whose failure is ours and not what the test is about.
 fn succeed(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
         "{command:?}: {} {}",
