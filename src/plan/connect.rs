@@ -147,7 +147,7 @@ fn names_a_host(name: &str, inventory: &Inventory) -> bool {
 }
 
 /// Variables are upper case; what a variable's name cannot hold becomes `_`.
-fn variable_name(service: &str) -> String {
+pub fn variable_name(service: &str) -> String {
     service.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
