@@ -7,25 +7,18 @@
 
 mod health;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, EngineError, ExecRequest, RegistryLogin};
-use crate::model::host::Endpoint;
+use crate::engine::{Engine, EngineError, Engines, ExecRequest, Logins, RegistryLogin};
 use crate::name::image::ImageRef;
 use crate::name::{HostName, StackSlug};
 use crate::plan::outcome::{Applied, Failure, Verdict};
 use crate::plan::step::{Act, RunAction, Step};
-
-/// The engines of the fleet, by where they listen.
-pub type Engines = BTreeMap<Endpoint, Arc<dyn Engine>>;
-
-/// Logins by registry host (`""`: the registry of image names that have none).
-pub type Logins = BTreeMap<String, RegistryLogin>;
 
 /// How many of a failing container's last log lines are shown.
 const LOG_LINES: u32 = 20;

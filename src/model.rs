@@ -2,7 +2,7 @@
 //!
 //! Gives types only. [`stack`] and [`host`] are what the repository asks for, [`request`] is what an engine is asked
 //! for, [`world`] is what engines were seen to hold, [`record`] is what the ledger says, [`mapping`] is where
-//! instances go, [`policy`] is what the operator allows.
+//! instances go, [`config`] and in it [`policy`] are what the operator decides.
 //!
 //! Never holds a value that validation could still refuse.
 

@@ -15,8 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::apply::Engines;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Engines};
 use crate::model::desired::Inventory;
 use crate::model::host::{Endpoint, HostStatus};
 use crate::model::world::{About, EngineSeen, EngineView, NetworkSeen, VolumeSeen, World};

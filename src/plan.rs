@@ -18,6 +18,7 @@ pub mod request;
 pub mod step;
 pub mod want;
 
+mod cause;
 mod decide;
 mod differ;
 mod index;

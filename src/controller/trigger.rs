@@ -10,10 +10,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::apply::Engines;
 use crate::controller::Event;
 use crate::controller::once::chain;
-use crate::engine::Engine;
+use crate::engine::{Engine, Engines};
 use crate::ledger::{Pushed, StatusBranch};
 use crate::model::config::Push;
 use crate::model::host::Endpoint;

@@ -8,8 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::apply::{Engines, Logins};
-use crate::engine::{Engine, ImageDetail};
+use crate::engine::{Engine, Engines, ImageDetail, Logins};
 use crate::model::mapping::Mapping;
 use crate::model::record::{InstanceRecord, Ledger, Record};
 use crate::model::request::ResolvedImage;

@@ -55,10 +55,10 @@ pub(super) struct Room {
     pub reserved: u64,
     /// The larger of measured use and what was promised before this pass.
     busy: u64,
-    /// Asked for by what the mapping has here so far.
-    promised: u64,
+    /// Asked for by what the mapping has here so far. Wide, so that no sum of asks can overflow.
+    promised: u128,
     /// The part of `promised` that was not here before this pass.
-    added: u64,
+    added: u128,
 }
 
 /// Who holds which address and port of an engine.
@@ -210,7 +210,7 @@ impl Room {
 
     /// What may still be promised; none: unknown.
     pub(super) fn unpromised(&self) -> Option<u64> {
-        self.capacity().map(|capacity| capacity.saturating_sub(self.promised))
+        self.capacity().map(|capacity| minus(capacity, self.promised))
     }
 
     /// Thousandths of a per cent of the capacity that are neither used nor promised.
@@ -219,7 +219,7 @@ impl Room {
             None => 100_000,
             Some(0) => 0,
             Some(capacity) => {
-                let free = capacity.saturating_sub(self.busy).saturating_sub(self.added);
+                let free = minus(capacity.saturating_sub(self.busy), self.added);
                 match free.checked_mul(100_000) {
                     Some(scaled) => scaled / capacity,
                     None => u64::try_from(u128::from(free) * 100_000 / u128::from(capacity))
@@ -229,22 +229,26 @@ impl Room {
         }
     }
 
-    // Saturating: asks that sum to more than 2^64 only fit where the capacity is unknown, and there the sum is not read.
     fn add(&mut self, amount: u64, arrival: Arrival) {
-        self.promised = self.promised.saturating_add(amount);
+        self.promised += u128::from(amount);
         match arrival {
             Arrival::WasHere => {}
-            Arrival::IsNew => self.added = self.added.saturating_add(amount),
+            Arrival::IsNew => self.added += u128::from(amount),
         }
     }
 
     fn remove(&mut self, amount: u64, arrival: Arrival) {
-        self.promised = self.promised.saturating_sub(amount);
+        self.promised -= u128::from(amount);
         match arrival {
             Arrival::WasHere => {}
-            Arrival::IsNew => self.added = self.added.saturating_sub(amount),
+            Arrival::IsNew => self.added -= u128::from(amount),
         }
     }
+}
+
+/// Nothing where more is taken than there is.
+fn minus(whole: u64, taken: u128) -> u64 {
+    u64::try_from(taken).map_or(0, |taken| whole.saturating_sub(taken))
 }
 
 impl Ports {

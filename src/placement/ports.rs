@@ -37,6 +37,13 @@ struct Wanted {
     origin: PortOrigin,
 }
 
+/// Which recorded ports count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Address {
+    AsBefore,
+    Any,
+}
+
 /// The ports of each member, by its index. A member that gets none of those that it needs is held.
 pub(super) fn assign(work: &mut Work<'_>) -> Vec<Vec<PublishedPort>> {
     let order = by_name(work);
@@ -71,9 +78,13 @@ pub(super) fn assign(work: &mut Work<'_>) -> Vec<Vec<PublishedPort>> {
     for stack in 0..work.stacks.len() {
         needed_by_others(work, stack, &mut for_others);
     }
-    for_others.retain(|wanted| !keep_recorded(work, wanted, &mut published[wanted.member]));
-    chosen.retain(|wanted| !keep_recorded(work, wanted, &mut published[wanted.member]));
-    for wanted in for_others.iter().chain(&chosen) {
+    for_others.append(&mut chosen);
+    let mut wanted = for_others;
+    // A number at the address that it had comes before one whose address changed.
+    for address in [Address::AsBefore, Address::Any] {
+        wanted.retain(|wanted| !keep_recorded(work, wanted, address, &mut published[wanted.member]));
+    }
+    for wanted in &wanted {
         take(work, wanted, &mut published[wanted.member]);
     }
     for ports in &mut published {
@@ -87,7 +98,7 @@ fn is_chosen(member: &Member<'_>, port: &Port) -> bool {
 }
 
 /// Gives a port the number that it had on the same host, if nobody else holds that now.
-fn keep_recorded(work: &mut Work<'_>, wanted: &Wanted, published: &mut Vec<PublishedPort>) -> bool {
+fn keep_recorded(work: &mut Work<'_>, wanted: &Wanted, address: Address, published: &mut Vec<PublishedPort>) -> bool {
     let member = &work.members[wanted.member];
     let (Some(site), Some(previous)) = (member.site, member.previous) else {
         return false;
@@ -97,7 +108,10 @@ fn keep_recorded(work: &mut Work<'_>, wanted: &Wanted, published: &mut Vec<Publi
     }
     let engine = &mut work.fleet.engines[work.fleet.sites[site].engine];
     for was in &previous.ports {
-        let same = was.container == wanted.container && was.protocol == wanted.protocol && was.origin == wanted.origin;
+        let same = was.container == wanted.container
+            && was.protocol == wanted.protocol
+            && was.origin == wanted.origin
+            && (address == Address::Any || was.host_ip == wanted.address);
         let socket = socket(Some(wanted.address), was.host_port, wanted.protocol);
         if same && engine.holder(socket).is_none() {
             engine.hold(socket, Holder::Ours(wanted.member));

@@ -121,19 +121,28 @@ fn status(site: &Site<'_>, judge: &mut impl Judge) -> ControlFlow<()> {
 }
 
 fn capacity(work: &Work<'_>, members: &[usize], site: &Site<'_>, judge: &mut impl Judge) -> ControlFlow<()> {
-    let (mut cpu, mut memory) = (0u64, 0u64);
+    let (mut cpu, mut memory) = (0u128, 0u128);
     for number in members {
         let ask = work.members[*number].ask();
-        cpu = cpu.saturating_add(ask.0);
-        memory = memory.saturating_add(ask.1);
+        cpu += u128::from(ask.0);
+        memory += u128::from(ask.1);
     }
-    if let Some(free) = site.cpu.unpromised().filter(|free| *free < cpu) {
+    let shown = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
+    if let Some(free) = site.cpu.unpromised().filter(|free| u128::from(*free) < cpu) {
         let capacity = site.cpu.capacity().unwrap_or(free);
-        judge.refuse(|| Refusal::Cpu { free, capacity, asked: cpu })?;
+        judge.refuse(|| Refusal::Cpu {
+            free,
+            capacity,
+            asked: shown(cpu),
+        })?;
     }
-    if let Some(free) = site.memory.unpromised().filter(|free| *free < memory) {
+    if let Some(free) = site.memory.unpromised().filter(|free| u128::from(*free) < memory) {
         let capacity = site.memory.capacity().unwrap_or(free);
-        judge.refuse(|| Refusal::Memory { free, capacity, asked: memory })?;
+        judge.refuse(|| Refusal::Memory {
+            free,
+            capacity,
+            asked: shown(memory),
+        })?;
     }
     ControlFlow::Continue(())
 }

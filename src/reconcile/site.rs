@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::apply::{Engines, Logins};
-use crate::engine::Engine;
+use crate::engine::{Engine, Engines, Logins};
 use crate::ledger::{LedgerError, StatusBranch};
 use crate::model::config::Config;
 use crate::model::desired::Inventory;
