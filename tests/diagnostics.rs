@@ -34,20 +34,12 @@ impl Repository {
         while let Some(folder) = open.pop() {
             for entry in fs::read_dir(&folder).expect("a folder") {
                 let path = entry.expect("an entry").path();
-                if path.is_dir() {
-                    open.push(path)
-                } else {
-                    paths.push(path)
-                }
+                if path.is_dir() { open.push(path) } else { paths.push(path) }
             }
         }
         paths.sort();
         for path in paths {
-            let name = path
-                .strip_prefix(root)
-                .expect("below the root")
-                .to_str()
-                .expect("UTF-8");
+            let name = path.strip_prefix(root).expect("below the root").to_str().expect("UTF-8");
             match name {
                 ".out" => {}
                 "case" => repository.case(&fs::read_to_string(&path).expect("readable")),
@@ -58,11 +50,7 @@ impl Repository {
     }
 
     fn add(&mut self, path: &str, text: String) {
-        self.files.push(SourceFile {
-            path: path.into(),
-            blob: "".into(),
-            text: text.into(),
-        });
+        self.files.push(SourceFile { path: path.into(), blob: "".into(), text: text.into() });
     }
 
     fn case(&mut self, text: &str) {
@@ -91,10 +79,7 @@ impl Repository {
     }
 
     fn texts(&self) -> Texts {
-        self.files
-            .iter()
-            .map(|file| (file.path.clone(), file.text.clone()))
-            .collect()
+        self.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect()
     }
 }
 
@@ -106,11 +91,7 @@ fn folder(name: &str) -> PathBuf {
 fn the_example_repository_is_clean() {
     let repository = Repository::read(&folder("example-repo"));
     let (desired, report) = repository.validate();
-    assert!(
-        report.is_empty(),
-        "{}",
-        human::render(&report, &repository.texts(), Colour::Plain)
-    );
+    assert!(report.is_empty(), "{}", human::render(&report, &repository.texts(), Colour::Plain));
     assert_eq!((desired.stacks.len(), desired.inventory.hosts.len()), (2, 3));
     assert!(desired.wrong.is_empty() && desired.nameless.is_empty() && desired.inventory.wrong.is_empty());
 }
@@ -122,11 +103,7 @@ fn every_golden_report_is_as_it_was() {
     let mut seen = BTreeSet::new();
     for entry in fs::read_dir(folder("tests/diagnostics")).expect("goldens") {
         let case = entry.expect("an entry").path();
-        let name = case
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("UTF-8")
-            .to_owned();
+        let name = case.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
         let repository = Repository::read(&case);
         let (desired, report) = repository.validate();
         let rendered = human::render(&report, &repository.texts(), Colour::Plain);
@@ -134,12 +111,7 @@ fn every_golden_report_is_as_it_was() {
         // `anchor` and `anchor--json` are two cases of one code.
         let code = name.split("--").next().expect("a name").to_owned();
         assert!(found.contains(code.as_str()), "{name} finds {found:?}:\n{rendered}");
-        for text in [
-            &rendered,
-            &json::render(&report),
-            &github::render(&report),
-            &sarif::render(&report),
-        ] {
+        for text in [&rendered, &json::render(&report), &github::render(&report), &sarif::render(&report)] {
             assert!(!text.contains("hunter2"), "{name} shows a secret:\n{text}");
         }
         if report.has_errors() {

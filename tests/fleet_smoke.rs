@@ -82,35 +82,18 @@ fn health_checks_tell_the_good_image_from_the_bad_one() {
         return;
     };
     let images = [("slow", "healthy"), ("unhealthy", "unhealthy")];
-    for (host, (image, _)) in fleet
-        .hosts
-        .iter()
-        .flat_map(|host| images.map(|image| (host, image)))
-    {
+    for (host, (image, _)) in fleet.hosts.iter().flat_map(|host| images.map(|image| (host, image))) {
         let name = format!("bayplan-test-{image}");
         let reference = format!("bayplan-test/{image}:1");
-        fleet.docker_text(
-            &host.name,
-            &[
-                "run", "-d", "--label", TEST_LABEL, "--name", &name, &reference,
-            ],
-        );
+        fleet.docker_text(&host.name, &["run", "-d", "--label", TEST_LABEL, "--name", &name, &reference]);
     }
-    for (host, (image, expected)) in fleet
-        .hosts
-        .iter()
-        .flat_map(|host| images.map(|image| (host, image)))
-    {
+    for (host, (image, expected)) in fleet.hosts.iter().flat_map(|host| images.map(|image| (host, image))) {
         let name = format!("bayplan-test-{image}");
         let status = ["inspect", "--format", "{{.State.Health.Status}}", &name];
-        wait_for(
-            &format!("{image} on {} to be {expected}", host.name),
-            SOON,
-            || {
-                let seen = fleet.docker_text(&host.name, &status);
-                if seen == expected { Ok(()) } else { Err(seen) }
-            },
-        );
+        wait_for(&format!("{image} on {} to be {expected}", host.name), SOON, || {
+            let seen = fleet.docker_text(&host.name, &status);
+            if seen == expected { Ok(()) } else { Err(seen) }
+        });
     }
 }
 
@@ -147,9 +130,7 @@ fn an_engine_that_hangs_answers_nobody_until_it_goes_on() {
 
 #[test]
 fn containers_outlive_a_killed_engine_and_are_exited_when_it_is_back() {
-    let Some(fleet) =
-        lease_or_leave_out("containers_outlive_a_killed_engine_and_are_exited_when_it_is_back")
-    else {
+    let Some(fleet) = lease_or_leave_out("containers_outlive_a_killed_engine_and_are_exited_when_it_is_back") else {
         return;
     };
     for host in ["host-2", "host-4"].into_iter().filter(|host| fleet.find(host).is_some()) {
@@ -160,9 +141,7 @@ fn containers_outlive_a_killed_engine_and_are_exited_when_it_is_back() {
             Err(_) => Ok(()),
         });
         // The rules that publish the port belong to the kernel.
-        wait_for("the container to answer without its engine", SOON, || {
-            get(&fleet.host(host).address)
-        });
+        wait_for("the container to answer without its engine", SOON, || get(&fleet.host(host).address));
         drop(killed);
         let state = ["inspect", "--format", "{{.State.Status}}", "bayplan-test-web"];
         wait_for("the container to be seen as exited", SOON, || match fleet.docker_text(host, &state) {

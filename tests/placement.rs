@@ -16,10 +16,7 @@ use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use worlds::{World, host};
 
 fn hosts_of(placement: &Placement) -> BTreeMap<InstanceId, HostName> {
-    let hosts = placement
-        .mapping
-        .iter()
-        .map(|(id, placed)| (id.clone(), placed.host.clone()));
+    let hosts = placement.mapping.iter().map(|(id, placed)| (id.clone(), placed.host.clone()));
     hosts.collect()
 }
 

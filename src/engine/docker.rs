@@ -84,11 +84,7 @@ impl Docker {
 
     /// An engine that listens on TCP and is proven by TLS in both directions. Nothing is opened or read yet.
     pub fn tls(host: &str, port: u16, files: wire::TlsFiles) -> Self {
-        let place = wire::Place::Tls {
-            host: host.to_owned(),
-            port,
-            files,
-        };
+        let place = wire::Place::Tls { host: host.to_owned(), port, files };
         Self::at(format!("tcp://{host}:{port}"), place, Locality::Elsewhere)
     }
 
@@ -176,20 +172,13 @@ impl Docker {
     /// Agrees on the newest API version that both sides know.
     async fn agree(&self) -> Result<bollard::models::SystemVersion, EngineError> {
         const CALL: &str = "ping";
-        let told = self
-            .within(deadline::PING, CALL, self.api.version(), |error| {
-                failure::of(CALL, error)
-            })
-            .await?;
+        let told = self.within(deadline::PING, CALL, self.api.version(), |error| failure::of(CALL, error)).await?;
         let theirs = told.api_version.as_deref().and_then(api_version);
         let theirs = theirs.ok_or_else(|| EngineError::NotUnderstood {
             call: CALL,
             why: format!("{:?} is no API version", told.api_version),
         })?;
-        let ours = (
-            bollard::API_DEFAULT_VERSION.major_version,
-            bollard::API_DEFAULT_VERSION.minor_version,
-        );
+        let ours = (bollard::API_DEFAULT_VERSION.major_version, bollard::API_DEFAULT_VERSION.minor_version);
         self.set_version(Some(ours.min(theirs)));
         Ok(told)
     }
@@ -207,9 +196,7 @@ impl Docker {
         };
         match there {
             Some(detail) if same(&detail, LABEL_OWNER) && same(&detail, LABEL_DIGEST) => Ok(detail.seen.id),
-            Some(_) | None => Err(EngineError::NameInUse {
-                name: request.name.to_string(),
-            }),
+            Some(_) | None => Err(EngineError::NameInUse { name: request.name.to_string() }),
         }
     }
 
@@ -226,11 +213,7 @@ impl Docker {
         loop {
             let next = async { parts.next().await.transpose() };
             let meaning = |error| failure::of_image(call, image, error);
-            if self
-                .ask_or(deadline::PULL_SILENCE, call, next, meaning)
-                .await?
-                .is_none()
-            {
+            if self.ask_or(deadline::PULL_SILENCE, call, next, meaning).await?.is_none() {
                 return Ok(());
             }
         }
@@ -248,9 +231,7 @@ impl Engine for Docker {
     async fn containers(&self) -> Result<Vec<ContainerSeen>, EngineError> {
         const CALL: &str = "list containers";
         let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed = self
-            .ask(CALL, deadline::READ, self.api.list_containers(Some(options)))
-            .await?;
+        let listed = self.ask(CALL, deadline::READ, self.api.list_containers(Some(options))).await?;
         let seen: Result<Vec<_>, _> = listed.into_iter().map(answer::container).collect();
         seen.map_err(|why| EngineError::NotUnderstood { call: CALL, why })
     }
@@ -261,15 +242,8 @@ impl Engine for Docker {
 
     async fn volumes(&self) -> Result<Vec<VolumeSeen>, EngineError> {
         let all = None::<ListVolumesOptions>;
-        let listed = self
-            .ask("list volumes", deadline::READ, self.api.list_volumes(all))
-            .await?;
-        Ok(listed
-            .volumes
-            .unwrap_or_default()
-            .into_iter()
-            .map(answer::volume)
-            .collect())
+        let listed = self.ask("list volumes", deadline::READ, self.api.list_volumes(all)).await?;
+        Ok(listed.volumes.unwrap_or_default().into_iter().map(answer::volume).collect())
     }
 
     async fn container(&self, id: &str) -> Result<Option<ContainerDetail>, EngineError> {
@@ -277,9 +251,7 @@ impl Engine for Docker {
         named::container(CALL, id)?;
         let look = self.ask(CALL, deadline::READ, self.api.inspect_container(id, None));
         match look.await {
-            Ok(look) => answer::detail(look)
-                .map(Some)
-                .map_err(|why| EngineError::NotUnderstood { call: CALL, why }),
+            Ok(look) => answer::detail(look).map(Some).map_err(|why| EngineError::NotUnderstood { call: CALL, why }),
             Err(EngineError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -302,10 +274,7 @@ impl Engine for Docker {
         let told = self.ask_or(deadline::READ, CALL, work, meaning).await?;
         match told.descriptor.digest {
             Some(digest) => Ok(format!("{}@{digest}", image.repository())),
-            None => Err(EngineError::NotUnderstood {
-                call: CALL,
-                why: format!("no digest was given for {image}"),
-            }),
+            None => Err(EngineError::NotUnderstood { call: CALL, why: format!("no digest was given for {image}") }),
         }
     }
 
@@ -318,10 +287,7 @@ impl Engine for Docker {
             Ok(image) if image.digest().is_none() => image.tag().unwrap_or("").to_owned(),
             Ok(_) | Err(_) => String::new(),
         };
-        let options = CreateImageOptionsBuilder::default()
-            .from_image(reference)
-            .tag(&tag)
-            .build();
+        let options = CreateImageOptionsBuilder::default().from_image(reference).tag(&tag).build();
         self.follow_progress(CALL, reference, options, None, login).await
     }
 
@@ -387,18 +353,15 @@ impl Engine for Docker {
             NetworkAttachment::Host => body::Attachment::Host,
             NetworkAttachment::None => body::Attachment::None,
         };
-        let options = CreateContainerOptionsBuilder::default()
-            .name(request.name.as_str())
-            .build();
+        let options = CreateContainerOptionsBuilder::default().name(request.name.as_str()).build();
         let wanted = body::create_body(request, attachment);
         let made = self.ask(CALL, deadline::CHANGE, self.api.create_container(Some(options), wanted));
         match made.await {
             Ok(made) => Ok(made.id),
             Err(EngineError::Refused { status: 409, .. }) => self.adopt(request).await,
-            Err(EngineError::NotFound { thing: why, .. }) if why.contains("image") => Err(EngineError::ImageMissing {
-                image: request.resolved.reference().to_owned(),
-                why,
-            }),
+            Err(EngineError::NotFound { thing: why, .. }) if why.contains("image") => {
+                Err(EngineError::ImageMissing { image: request.resolved.reference().to_owned(), why })
+            }
             Err(error) => Err(error),
         }
     }
@@ -476,9 +439,7 @@ impl Engine for Docker {
         // Not one-shot: the processor's share is the difference of two samples, which the engine takes a second apart.
         let options = StatsOptionsBuilder::default().stream(false).one_shot(false).build();
         let mut samples = Box::pin(self.api.stats(id, Some(options)));
-        let sample = self
-            .ask(CALL, deadline::READ, async { samples.next().await.transpose() })
-            .await?;
+        let sample = self.ask(CALL, deadline::READ, async { samples.next().await.transpose() }).await?;
         Ok(answer::usage(sample.unwrap_or_default()))
     }
 

@@ -275,11 +275,7 @@ fn deployment(file: wire::Deployment, stack: &StackSlug) -> Read<Deployment> {
         if instance.instance == 0 {
             return Err(format!("an instance of `{}` has the number 0", instance.name));
         }
-        let id = InstanceId {
-            stack: stack.clone(),
-            service: service(&instance.name)?,
-            number: instance.instance,
-        };
+        let id = InstanceId { stack: stack.clone(), service: service(&instance.name)?, number: instance.instance };
         let record = InstanceRecord {
             host: HostName::new(&instance.host).map_err(|why| format!("the host `{}` {why}", instance.host))?,
             address: instance.address,

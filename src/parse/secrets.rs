@@ -62,10 +62,7 @@ pub fn of_text(text: &str) -> Vec<Range<usize>> {
             concealing = None;
         }
         if concealing.is_none()
-            && let Some(end) = SECRET_KEYS
-                .iter()
-                .filter_map(|key| Some(line.find(key)? + key.len()))
-                .min()
+            && let Some(end) = SECRET_KEYS.iter().filter_map(|key| Some(line.find(key)? + key.len())).min()
         {
             concealing = Some((offset + end, indent));
         }

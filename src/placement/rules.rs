@@ -130,19 +130,11 @@ fn capacity(work: &Work<'_>, members: &[usize], site: &Site<'_>, judge: &mut imp
     let shown = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
     if let Some(free) = site.cpu.unpromised().filter(|free| u128::from(*free) < cpu) {
         let capacity = site.cpu.capacity().unwrap_or(free);
-        judge.refuse(|| Refusal::Cpu {
-            free,
-            capacity,
-            asked: shown(cpu),
-        })?;
+        judge.refuse(|| Refusal::Cpu { free, capacity, asked: shown(cpu) })?;
     }
     if let Some(free) = site.memory.unpromised().filter(|free| u128::from(*free) < memory) {
         let capacity = site.memory.capacity().unwrap_or(free);
-        judge.refuse(|| Refusal::Memory {
-            free,
-            capacity,
-            asked: shown(memory),
-        })?;
+        judge.refuse(|| Refusal::Memory { free, capacity, asked: shown(memory) })?;
     }
     ControlFlow::Continue(())
 }

@@ -8,13 +8,7 @@ use bayplan::source::{self, Source, SourceError};
 
 use crate::repo::{Repo, open};
 
-const FILES: [&str; 5] = [
-    "stacks/a.yaml",
-    "stacks/b.yaml",
-    "stacks/c/d.yaml",
-    "hosts/h.yaml",
-    "env/x",
-];
+const FILES: [&str; 5] = ["stacks/a.yaml", "stacks/b.yaml", "stacks/c/d.yaml", "hosts/h.yaml", "env/x"];
 
 fn wanted(paths: &[&str]) -> BTreeSet<Arc<str>> {
     paths.iter().map(|path| Arc::from(*path)).collect()
@@ -32,12 +26,7 @@ fn by_git(repo: &Repo, head: &Revision, paths: &BTreeSet<Arc<str>>) -> BTreeMap<
 async fn check(repo: &Repo, source: &Source, head: &Revision) {
     let paths = wanted(&FILES);
     let found = source.last_changes(head, &paths).await.unwrap();
-    assert_eq!(
-        found,
-        by_git(repo, head, &paths),
-        "{}",
-        repo.git(&["log", "--graph", "--stat"])
-    );
+    assert_eq!(found, by_git(repo, head, &paths), "{}", repo.git(&["log", "--graph", "--stat"]));
 }
 
 #[tokio::test]
@@ -48,9 +37,7 @@ async fn the_last_change_is_what_git_log_says_over_random_histories_with_merges(
         let source = repo.source().await;
         let mut state = seed;
         let mut next = |below: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
         repo.change(FILES[0], "first");
@@ -105,9 +92,7 @@ async fn a_path_that_is_asked_for_later_is_found_beneath_what_was_walked() {
     let source = repo.source().await;
     source.last_changes(&head, &wanted(&["stacks/b.yaml"])).await.unwrap();
     let newer = repo.change("stacks/b.yaml", "2");
-    let both = source
-        .last_changes(&newer, &wanted(&["stacks/a.yaml", "stacks/b.yaml", "never"]))
-        .await;
+    let both = source.last_changes(&newer, &wanted(&["stacks/a.yaml", "stacks/b.yaml", "never"])).await;
     let expected = [("stacks/a.yaml", first), ("stacks/b.yaml", newer)];
     assert_eq!(both.unwrap(), expected.map(|(path, id)| (Arc::from(path), id)).into());
 }

@@ -35,11 +35,7 @@ async fn a_commit_touches_neither_work_tree_nor_index_nor_another_branch() {
     repo.change("stacks/shop.yaml", "name: shop");
     repo.write("stacks/half-done.yaml", "name: half");
     let (status, main) = (repo.git(&["status", "--porcelain"]), repo.at("main"));
-    let commit = ledger_of(&repo)
-        .await
-        .commit(change(&[record("shop", "host-1")]))
-        .await
-        .unwrap();
+    let commit = ledger_of(&repo).await.commit(change(&[record("shop", "host-1")])).await.unwrap();
     assert_eq!(Some(repo.at("bayplan/status")), commit);
     assert_eq!(repo.git(&["status", "--porcelain"]), status);
     assert_eq!(repo.at("main"), main);
@@ -47,10 +43,7 @@ async fn a_commit_touches_neither_work_tree_nor_index_nor_another_branch() {
         repo.git(&["ls-tree", "-r", "--name-only", "bayplan/status"])
             .starts_with("STATUS.md\nhosts.json\nstatus/shop.json")
     );
-    assert_eq!(
-        repo.git(&["log", "-1", "--format=%an <%ae>", "bayplan/status"]),
-        "Bayplan <bayplan@localhost>"
-    );
+    assert_eq!(repo.git(&["log", "-1", "--format=%an <%ae>", "bayplan/status"]), "Bayplan <bayplan@localhost>");
 }
 
 #[tokio::test]
@@ -64,10 +57,7 @@ async fn a_thousand_passes_with_nothing_to_say_make_no_commit_and_no_object() {
     for _ in 0..1000 {
         let read = ledger.read().await.unwrap();
         assert_eq!(read.commit, first);
-        let quiet = Change {
-            message: "again".to_owned(),
-            ..change.clone()
-        };
+        let quiet = Change { message: "again".to_owned(), ..change.clone() };
         assert_eq!(ledger.commit(quiet).await.unwrap(), None);
     }
     assert_eq!(repo.git(&["count-objects"]), objects);
@@ -91,10 +81,7 @@ async fn the_stack_file_says_where_everything_is() {
     let file: serde_json::Value = serde_json::from_str(&text(&repo, "status/web-shop.json")).unwrap();
     assert_eq!(file["@type"], "ItemList");
     assert_eq!(file["name"], "Web Shop");
-    assert_eq!(
-        file["hostMapping"],
-        serde_json::json!(["db: host-1", "web-1: host-1", "web-2: host-1"])
-    );
+    assert_eq!(file["hostMapping"], serde_json::json!(["db: host-1", "web-1: host-1", "web-2: host-1"]));
     assert_eq!(file["itemListElement"][0]["address"], "10.0.0.1");
 }
 
@@ -102,10 +89,7 @@ async fn the_stack_file_says_where_everything_is() {
 async fn stacks_that_a_change_does_not_name_stay_and_removed_ones_go() {
     let repo = Repo::bare();
     let ledger = ledger_of(&repo).await;
-    ledger
-        .commit(change(&[record("shop", "host-1"), record("blog", "host-2")]))
-        .await
-        .unwrap();
+    ledger.commit(change(&[record("shop", "host-1"), record("blog", "host-2")])).await.unwrap();
     let mut next = change(&[]);
     next.records.insert(slug("shop"), None);
     next.records.insert(slug("never-was"), None);
@@ -116,10 +100,7 @@ async fn stacks_that_a_change_does_not_name_stay_and_removed_ones_go() {
     last.records.insert(slug("blog"), None);
     ledger.commit(last).await.unwrap().unwrap();
     assert!(ledger.read().await.unwrap().records.is_empty());
-    assert_eq!(
-        repo.git(&["ls-tree", "--name-only", "bayplan/status"]),
-        "STATUS.md\nhosts.json"
-    );
+    assert_eq!(repo.git(&["ls-tree", "--name-only", "bayplan/status"]), "STATUS.md\nhosts.json");
 }
 
 #[tokio::test]
@@ -163,10 +144,7 @@ async fn two_writers_at_once_lose_nothing_of_each_other() {
     }
     writers.join_all().await;
     assert_eq!(ledger_of(&repo).await.read().await.unwrap().records.len(), 50);
-    assert_eq!(
-        repo.git(&["rev-list", "--count", "--first-parent", "bayplan/status"]),
-        "51"
-    );
+    assert_eq!(repo.git(&["rev-list", "--count", "--first-parent", "bayplan/status"]), "51");
 }
 
 #[tokio::test]
@@ -183,13 +161,7 @@ async fn a_leftover_lock_is_named_with_the_remedy_and_nothing_is_lost() {
     );
     assert!(error.is_transient() && error.to_string().contains("status.lock"));
     std::fs::remove_file(lock).unwrap();
-    assert!(
-        ledger
-            .commit(change(&[record("blog", "host-1")]))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(ledger.commit(change(&[record("blog", "host-1")])).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -199,11 +171,7 @@ async fn packed_refs_and_garbage_collection_change_nothing() {
     ledger.commit(change(&[record("shop", "host-1")])).await.unwrap();
     repo.git(&["gc", "--quiet", "--prune=now"]);
     assert_eq!(ledger.commit(change(&[record("shop", "host-1")])).await.unwrap(), None);
-    ledger
-        .commit(change(&[record("blog", "host-1")]))
-        .await
-        .unwrap()
-        .unwrap();
+    ledger.commit(change(&[record("blog", "host-1")])).await.unwrap().unwrap();
     repo.git(&["gc", "--quiet", "--prune=now"]);
     assert_eq!(ledger.read().await.unwrap().records.len(), 2);
     assert_eq!(ledger_of(&repo).await.read().await.unwrap().records.len(), 2);
@@ -225,10 +193,9 @@ async fn what_cannot_be_understood_is_an_error_and_is_not_written_over() {
         let changed = text(&repo, "status/shop.json").replacen(from, to, 1);
         repo.git(&["checkout", "--quiet", "bayplan/status"]);
         let head = repo.change("status/shop.json", &changed);
-        for error in [
-            ledger.read().await.unwrap_err(),
-            ledger.commit(change(&[record("shop", "host-2")])).await.unwrap_err(),
-        ] {
+        for error in
+            [ledger.read().await.unwrap_err(), ledger.commit(change(&[record("shop", "host-2")])).await.unwrap_err()]
+        {
             assert!(error.to_string().contains("status/shop.json"), "{error}");
             assert!(error.to_string().contains(says), "{error}");
             assert_eq!(matches!(error, LedgerError::Newer { version: 2, .. }), to == newer);
@@ -272,11 +239,7 @@ async fn the_ledger_is_pushed_and_a_fresh_clone_reads_it_from_the_remote_branch(
 async fn a_mirror_reads_and_pushes_the_ledger_of_its_remote() {
     let remote = Repo::bare();
     let here = Repo::clone_of(&remote);
-    ledger_of(&here)
-        .await
-        .commit(change(&[record("shop", "host-1")]))
-        .await
-        .unwrap();
+    ledger_of(&here).await.commit(change(&[record("shop", "host-1")])).await.unwrap();
     here.git(&["push", "--quiet", "origin", "bayplan/status"]);
     let source = source::open(&remote.url(), Some("main"), &here.cache()).await.unwrap();
     source.fetch().await.unwrap();
@@ -292,18 +255,12 @@ async fn a_push_that_lost_a_race_joins_both_ledgers_and_then_goes_through() {
     let remote = Repo::bare();
     let (one, two) = (Repo::clone_of(&remote), Repo::clone_of(&remote));
     let (first, second) = (ledger_of(&one).await, ledger_of(&two).await);
-    first
-        .commit(change(&[record("shop", "host-1"), record("both", "host-1")]))
-        .await
-        .unwrap();
+    first.commit(change(&[record("shop", "host-1"), record("both", "host-1")])).await.unwrap();
     assert_eq!(first.push().await.unwrap(), Pushed::Done);
     two.git(&["fetch", "--quiet", "origin"]);
     let mut failed = record("both", "host-1");
     failed.status = StackStatus::Failed;
-    first
-        .commit(change(&[failed.clone(), record("one", "host-1")]))
-        .await
-        .unwrap();
+    first.commit(change(&[failed.clone(), record("one", "host-1")])).await.unwrap();
     assert_eq!(first.push().await.unwrap(), Pushed::Done);
 
     let mut moved = change(&[record("both", "host-2"), record("two", "host-2")]);
@@ -348,15 +305,9 @@ async fn a_server_that_refuses_is_quoted() {
     let ledger = ledger_of(&here).await;
     ledger.commit(change(&[record("shop", "host-1")])).await.unwrap();
     let error = ledger.push().await.unwrap_err();
-    assert!(
-        error.to_string().contains("hook declined") && error.is_transient(),
-        "{error}"
-    );
+    assert!(error.to_string().contains("hook declined") && error.is_transient(), "{error}");
     std::fs::remove_dir_all(&remote.path).unwrap();
     let error = ledger.push().await.unwrap_err();
-    assert!(
-        matches!(error, LedgerError::Source(_)) && error.is_transient(),
-        "{error}"
-    );
+    assert!(matches!(error, LedgerError::Source(_)) && error.is_transient(), "{error}");
     assert_eq!(ledger.read().await.unwrap().records.len(), 1);
 }

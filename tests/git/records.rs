@@ -24,11 +24,7 @@ use crate::repo::Repo;
 /// A record of a stack with one healthy instance of `web` on a host.
 pub fn record(stack: &str, host: &str) -> Record {
     let name = StackName::new(stack).unwrap();
-    let id = InstanceId {
-        stack: name.slug().clone(),
-        service: ServiceName::new("web").unwrap(),
-        number: 1,
-    };
+    let id = InstanceId { stack: name.slug().clone(), service: ServiceName::new("web").unwrap(), number: 1 };
     let instance = InstanceRecord {
         host: HostName::new(host).unwrap(),
         address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
@@ -62,10 +58,7 @@ pub fn record(stack: &str, host: &str) -> Record {
 pub fn change(records: &[Record]) -> Change {
     Change {
         owner: "us".to_owned(),
-        records: records
-            .iter()
-            .map(|r| (r.name.slug().clone(), Some(r.clone())))
-            .collect(),
+        records: records.iter().map(|r| (r.name.slug().clone(), Some(r.clone()))).collect(),
         hosts: None,
         page: "# Deployed\n".to_owned(),
         message: "Deploy".to_owned(),
@@ -205,21 +198,13 @@ fn any_host() -> impl Strategy<Value = HostRecord> {
         ("[a-z0-9.]{1,12}", 1..=u16::MAX).prop_map(|(host, port)| Endpoint::Tcp(host, port)),
         name_text().prop_map(Endpoint::Memory),
     ];
-    let facts =
-        (any::<u64>(), any::<u64>(), 0..=10_u8, 0..=10_u8).prop_map(|(cpu, memory, cpu_used, memory_used)| Facts {
-            cpu,
-            memory,
-            cpu_used: cpu_used * 10,
-            memory_used: memory_used * 10,
-        });
+    let facts = (any::<u64>(), any::<u64>(), 0..=10_u8, 0..=10_u8).prop_map(|(cpu, memory, cpu_used, memory_used)| {
+        Facts { cpu, memory, cpu_used: cpu_used * 10, memory_used: memory_used * 10 }
+    });
     let taken = (option::of(address()), any::<u16>(), protocol());
     let taken = taken.prop_map(|(ip, port, protocol)| TakenPort { ip, port, protocol });
     let volume = name_text().prop_map(|text| VolumeName::new(&text).unwrap());
-    let known = (
-        option::of(endpoint),
-        option::of(facts),
-        select(HostCondition::ALL.to_vec()),
-    );
+    let known = (option::of(endpoint), option::of(facts), select(HostCondition::ALL.to_vec()));
     (address(), known, btree_set(taken, 0..4), btree_set(volume, 0..4)).prop_map(
         |(address, (endpoint, facts, condition), taken, volumes)| HostRecord {
             address,
@@ -241,31 +226,14 @@ fn schema() -> jsonschema::Validator {
 fn what_was_recorded_is_read_back_and_the_schema_describes_it() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let schema = schema();
-    let mut runner = TestRunner::new(Config {
-        cases: 48,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let ledgers = (
-        vec(any_record(), 0..4),
-        btree_map(host_name(), any_host(), 0..4),
-        free_text(),
-    );
+    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
+    let ledgers = (vec(any_record(), 0..4), btree_map(host_name(), any_host(), 0..4), free_text());
     let checked = runner.run(&ledgers, |(records, hosts, owner)| {
         runtime.block_on(async {
             let repo = Repo::bare();
             let source = repo.source().await;
-            let change = Change {
-                owner: owner.clone(),
-                hosts: Some(hosts.clone()),
-                ..change(&records)
-            };
-            let commit = ledger::open(&source)
-                .await
-                .unwrap()
-                .commit(change.clone())
-                .await
-                .unwrap();
+            let change = Change { owner: owner.clone(), hosts: Some(hosts.clone()), ..change(&records) };
+            let commit = ledger::open(&source).await.unwrap().commit(change.clone()).await.unwrap();
             let read = ledger::open(&source).await.unwrap().read().await.unwrap();
             let records: BTreeMap<_, _> = change.records.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
             assert_eq!(read.commit, commit);
@@ -281,10 +249,8 @@ fn what_was_recorded_is_read_back_and_the_schema_describes_it() {
                 let text = String::from_utf8(blob.peel_to_blob().unwrap().content().to_vec()).unwrap();
                 assert!(text.ends_with("}\n"));
                 let value = serde_json::from_str(&text).unwrap();
-                let errors: Vec<String> = schema
-                    .iter_errors(&value)
-                    .map(|e| format!("{}: {e}", e.instance_path()))
-                    .collect();
+                let errors: Vec<String> =
+                    schema.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
                 assert!(errors.is_empty(), "{file}: {errors:?}\n{text}");
             }
         });

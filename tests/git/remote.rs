@@ -59,10 +59,7 @@ async fn what_was_mirrored_is_readable_while_the_remote_is_away() {
     source.fetch().await.unwrap();
     std::fs::rename(&remote.path, remote.home.path().join("away")).unwrap();
     let error = source.fetch().await.unwrap_err();
-    assert!(
-        matches!(&error, SourceError::Git { act, .. } if act == "fetch") && error.is_transient(),
-        "{error}"
-    );
+    assert!(matches!(&error, SourceError::Git { act, .. } if act == "fetch") && error.is_transient(), "{error}");
     let again = source::open(&remote.url(), None, &cache.cache()).await.unwrap();
     assert_eq!((again.branch(), again.head().await.unwrap()), ("main", Some(head)));
     let never_seen = Repo::bare();

@@ -104,7 +104,5 @@ impl Repo {
 
 pub async fn open(path: &Path) -> Source {
     let location = path.to_str().expect("a plain path");
-    source::open(location, None, &path.join("no-cache"))
-        .await
-        .expect("a repository")
+    source::open(location, None, &path.join("no-cache")).await.expect("a repository")
 }

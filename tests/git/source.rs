@@ -53,10 +53,7 @@ async fn only_stack_and_host_files_are_read_and_sorted_by_path() {
         ]
     );
     assert_eq!(&*snapshot.files[0].text, "hosts/one.yaml");
-    assert_eq!(
-        &*snapshot.files[0].blob,
-        repo.git(&["rev-parse", "HEAD:hosts/one.yaml"])
-    );
+    assert_eq!(&*snapshot.files[0].blob, repo.git(&["rev-parse", "HEAD:hosts/one.yaml"]));
     assert!(snapshot.problems.is_empty());
     assert_eq!(source::read_work_tree(&repo.path).await.unwrap().files, snapshot.files);
 }
@@ -102,10 +99,7 @@ async fn an_unchanged_text_is_shared_between_snapshots_even_when_its_file_moved(
 async fn what_cannot_be_read_is_a_problem_and_the_rest_is_read() {
     let repo = Repo::new();
     repo.write("stacks/good.yaml", "name: good");
-    repo.write(
-        "stacks/large.yaml",
-        &"#".repeat(usize::try_from(LARGEST_FILE).unwrap() + 1),
-    );
+    repo.write("stacks/large.yaml", &"#".repeat(usize::try_from(LARGEST_FILE).unwrap() + 1));
     std::fs::write(repo.path.join("stacks/latin.yaml"), b"name: caf\xe9").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", repo.path.join("stacks/link.yaml")).unwrap();
     let first = repo.commit("all");
@@ -115,12 +109,7 @@ async fn what_cannot_be_read_is_a_problem_and_the_rest_is_read() {
     let head = repo.at("HEAD");
     let snapshot = repo.source().await.snapshot(&head).await.unwrap();
     let expected = [
-        (
-            "stacks/large.yaml",
-            TreeProblemKind::TooLarge {
-                bytes: LARGEST_FILE + 1,
-            },
-        ),
+        ("stacks/large.yaml", TreeProblemKind::TooLarge { bytes: LARGEST_FILE + 1 }),
         ("stacks/latin.yaml", TreeProblemKind::NotUtf8),
         ("stacks/link.yaml", TreeProblemKind::Symlink),
     ];
@@ -167,10 +156,7 @@ async fn a_tree_with_too_many_files_ends_and_says_so() {
         bayplan::name::Revision::new(&id.to_string()).unwrap()
     };
     let snapshot = repo.source().await.snapshot(&head).await.unwrap();
-    assert_eq!(
-        problems(&snapshot),
-        [("stacks", TreeProblemKind::TooMany { count: 20_001 })]
-    );
+    assert_eq!(problems(&snapshot), [("stacks", TreeProblemKind::TooMany { count: 20_001 })]);
     assert!(snapshot.files.is_empty());
 }
 
@@ -238,9 +224,7 @@ async fn a_branch_named_bayplan_is_refused_with_the_remedy() {
     let repo = Repo::new();
     repo.change("stacks/a.yaml", "name: a");
     repo.git(&["branch", "bayplan"]);
-    let error = source::open(repo.path.to_str().unwrap(), None, &repo.cache())
-        .await
-        .unwrap_err();
+    let error = source::open(repo.path.to_str().unwrap(), None, &repo.cache()).await.unwrap_err();
     assert!(matches!(error, SourceError::BranchInTheWay) && error.to_string().contains("git branch -m"));
     assert!(!error.is_transient());
 }
@@ -252,9 +236,7 @@ async fn another_users_repository_is_refused_with_the_remedy() {
         // Only root can give a folder away; without it there is nothing to see here.
         return;
     }
-    let error = source::open(repo.path.to_str().unwrap(), None, &repo.cache())
-        .await
-        .unwrap_err();
+    let error = source::open(repo.path.to_str().unwrap(), None, &repo.cache()).await.unwrap_err();
     assert!(error.to_string().contains("safe.directory"), "{error}");
 }
 

@@ -55,11 +55,7 @@ async fn our_own_ledger_commit_does_not_wake() {
     let ledger = ledger::open(&open(&repo.path).await).await.unwrap();
     let mut watch = watch::watch(&repo.path.join(".git"), QUIET).unwrap();
     for n in 0..20 {
-        ledger
-            .commit(change(&[record(&format!("s{n}"), "host-1")]))
-            .await
-            .unwrap()
-            .unwrap();
+        ledger.commit(change(&[record(&format!("s{n}"), "host-1")])).await.unwrap().unwrap();
     }
     // Events come in order: had one of ours counted, it would have been told before this commit was made.
     let early = tokio::time::timeout(Duration::from_millis(200), watch.changed()).await;
@@ -75,10 +71,7 @@ async fn a_change_is_not_lost_when_waiting_is_given_up() {
     repo.commit("first");
     let begun = Instant::now();
     // Given up again and again, also in the midst of the quiet period.
-    while tokio::time::timeout(Duration::from_millis(3), watch.changed())
-        .await
-        .is_err()
-    {
+    while tokio::time::timeout(Duration::from_millis(3), watch.changed()).await.is_err() {
         assert!(begun.elapsed() < LIMIT, "the change was lost");
     }
 }
@@ -101,10 +94,7 @@ async fn many_changes_at_once_are_few_awakenings() {
     let mut awakenings = 0;
     must_wake(&mut watch, "500 new branches").await.unwrap();
     assert!(update.wait().unwrap().success());
-    while tokio::time::timeout(Duration::from_millis(200), watch.changed())
-        .await
-        .is_ok()
-    {
+    while tokio::time::timeout(Duration::from_millis(200), watch.changed()).await.is_ok() {
         awakenings += 1;
     }
     assert!(awakenings < 50, "{awakenings}");

@@ -59,9 +59,7 @@ impl World {
     }
 
     pub fn change_host(&mut self, name: &str, change: impl FnOnce(&mut Host)) {
-        change(Arc::make_mut(
-            self.inventory.hosts.get_mut(name).expect("a host of the world"),
-        ));
+        change(Arc::make_mut(self.inventory.hosts.get_mut(name).expect("a host of the world")));
     }
 
     pub fn change_stack(&mut self, slug: &str, change: impl FnOnce(&mut Stack)) {
@@ -77,11 +75,7 @@ impl World {
 
     /// The ledger's record of a host; a reachable one without facts if there was none.
     pub fn record(&mut self, name: &str) -> &mut HostRecord {
-        let address = self
-            .inventory
-            .hosts
-            .get(name)
-            .map_or(address(250), |host| host.ip_address);
+        let address = self.inventory.hosts.get(name).map_or(address(250), |host| host.ip_address);
         self.ledger.hosts.entry(host_name(name)).or_insert_with(|| HostRecord {
             address,
             endpoint: None,
@@ -125,13 +119,7 @@ pub fn address(last: u8) -> IpAddr {
 }
 
 pub fn places() -> Places {
-    let whole = Span {
-        path: "stacks/test.yaml".into(),
-        start: 0,
-        end: 0,
-        line: 1,
-        column: 1,
-    };
+    let whole = Span { path: "stacks/test.yaml".into(), start: 0, end: 0, line: 1, column: 1 };
     Places::new(whole, BTreeMap::new())
 }
 
@@ -155,11 +143,7 @@ pub fn slug(name: &str) -> StackSlug {
 pub fn id(text: &str) -> InstanceId {
     let (stack, rest) = text.split_once('/').expect("a slash");
     let (service, number) = rest.rsplit_once('-').expect("a number");
-    InstanceId {
-        stack: slug(stack),
-        service: service_name(service),
-        number: number.parse().expect("a number"),
-    }
+    InstanceId { stack: slug(stack), service: service_name(service), number: number.parse().expect("a number") }
 }
 
 /// `host-3` has the address 10.0.0.3, 4 cores and 16 GiB; other names have 10.0.0.200.
@@ -208,11 +192,7 @@ pub fn service(name: &str) -> Service {
         replicas: 1,
         stop_grace_period: Duration::from_secs(10),
         pull: PullPolicy::Missing,
-        update: Update {
-            order: UpdateOrder::Auto,
-            min_healthy: None,
-            deadline: Duration::from_secs(300),
-        },
+        update: Update { order: UpdateOrder::Auto, min_healthy: None, deadline: Duration::from_secs(300) },
         on_host_loss: OnHostLoss::Move,
         at: places(),
     }
@@ -226,10 +206,7 @@ pub fn stack(name: &str, placement: Strategy, services: impl IntoIterator<Item =
         service.position = position;
         for mount in &service.mounts {
             if let MountSource::Volume(volume) = &mount.source {
-                let local = StackVolume {
-                    driver: "local".to_owned(),
-                    creation: Creation::IfMissing,
-                };
+                let local = StackVolume { driver: "local".to_owned(), creation: Creation::IfMissing };
                 volumes.insert(volume.clone(), local);
             }
         }
@@ -255,20 +232,11 @@ pub fn stack(name: &str, placement: Strategy, services: impl IntoIterator<Item =
 }
 
 pub fn port(container: u16, host: HostPort) -> Port {
-    Port {
-        container,
-        host,
-        protocol: Protocol::Tcp,
-        host_ip: None,
-    }
+    Port { container, host, protocol: Protocol::Tcp, host_ip: None }
 }
 
 pub fn mount(volume: &str) -> Mount {
-    Mount {
-        source: MountSource::Volume(volume_name(volume)),
-        target: format!("/{volume}"),
-        access: Access::ReadWrite,
-    }
+    Mount { source: MountSource::Volume(volume_name(volume)), target: format!("/{volume}"), access: Access::ReadWrite }
 }
 
 pub fn requirement(name: &str, connection_string: Option<&str>) -> Requirement {
@@ -282,11 +250,7 @@ pub fn requirement(name: &str, connection_string: Option<&str>) -> Requirement {
 
 /// An instance that was on a host, without ports.
 pub fn was_on(host: &str) -> Placed {
-    Placed {
-        host: host_name(host),
-        ports: Vec::new(),
-        why: "it was there".to_owned(),
-    }
+    Placed { host: host_name(host), ports: Vec::new(), why: "it was there".to_owned() }
 }
 
 /// A record of a stack that ran under a strategy.
@@ -377,31 +341,16 @@ fn hosts_and_records() -> BoxedStrategy<(Host, Option<HostRecord>)> {
     let amounts = proptest::sample::select(vec![None, Some(0), Some(1000), Some(4000), Some(u64::MAX)]);
     let shape = (
         (amounts.clone(), amounts, datacenters()),
-        rarely(
-            HostStatus::Active,
-            &[HostStatus::Maintenance, HostStatus::Draining, HostStatus::Offline],
-        ),
+        rarely(HostStatus::Active, &[HostStatus::Maintenance, HostStatus::Draining, HostStatus::Offline]),
         rarely("a", &["b"]),
-        rarely(
-            Some(Endpoint::Memory("own".to_owned())),
-            &[Some(Endpoint::Memory("shared".to_owned())), None],
-        ),
+        rarely(Some(Endpoint::Memory("own".to_owned())), &[Some(Endpoint::Memory("shared".to_owned())), None]),
         rarely((20_000, 29_999), &[(20_000, 20_001), (5, 4), (0, 2), (65_534, 65_535)]),
         rarely((0, 0), &[(500, 500)]),
-        rarely(
-            address(0),
-            &[IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::LOCALHOST)],
-        ),
+        rarely(address(0), &[IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::LOCALHOST)]),
     );
-    let taken = (
-        rarely(None, &[Some(address(1))]),
-        proptest::sample::select(vec![80, 5432, 20_000]),
-    );
+    let taken = (rarely(None, &[Some(address(1))]), proptest::sample::select(vec![80, 5432, 20_000]));
     let record = (
-        rarely(
-            HostCondition::Reachable,
-            &[HostCondition::Unreachable, HostCondition::Lost],
-        ),
+        rarely(HostCondition::Reachable, &[HostCondition::Unreachable, HostCondition::Lost]),
         proptest::option::of((proptest::sample::select(vec![0, 2000, 8000]), 0u8..=10)),
         proptest::collection::vec(taken, 0..2),
         proptest::collection::btree_set(proptest::sample::select(vec!["v0", "v1", "v2"]), 0..2),
@@ -432,14 +381,7 @@ fn hosts_and_records() -> BoxedStrategy<(Host, Option<HostRecord>)> {
                     memory_used: tenths * 10,
                 }),
                 condition,
-                taken: taken
-                    .into_iter()
-                    .map(|(ip, port)| TakenPort {
-                        ip,
-                        port,
-                        protocol: Protocol::Tcp,
-                    })
-                    .collect(),
+                taken: taken.into_iter().map(|(ip, port)| TakenPort { ip, port, protocol: Protocol::Tcp }).collect(),
                 volumes: volumes.into_iter().map(volume_name).collect(),
             });
             (host, record)
@@ -496,11 +438,7 @@ fn services_and_places() -> BoxedStrategy<ServiceBefore> {
         .prop_map(|(shape, ports, volumes, (enemies, needs, not_on), places)| {
             let (cpu, memory, target, replicas, on_host_loss, network_mode, (zone, datacenter), min) = shape;
             let mut new = service("s");
-            new.resources = Resources {
-                cpu,
-                memory,
-                ..Resources::default()
-            };
+            new.resources = Resources { cpu, memory, ..Resources::default() };
             new.target_host = target.map(host_name);
             new.replicas = replicas;
             new.on_host_loss = on_host_loss;
@@ -515,18 +453,10 @@ fn services_and_places() -> BoxedStrategy<ServiceBefore> {
             };
             new.ports = ports
                 .into_iter()
-                .map(|(container, host, host_ip)| Port {
-                    container,
-                    host,
-                    protocol: Protocol::Tcp,
-                    host_ip,
-                })
+                .map(|(container, host, host_ip)| Port { container, host, protocol: Protocol::Tcp, host_ip })
                 .collect();
             new.mounts = volumes.into_iter().map(mount).collect();
-            new.requirements = needs
-                .iter()
-                .map(|name| requirement(name, Some("redis://x:6379")))
-                .collect();
+            new.requirements = needs.iter().map(|name| requirement(name, Some("redis://x:6379"))).collect();
             let before = places.into_iter().map(|place| {
                 place.map(|(host, port)| Placed {
                     ports: port
@@ -536,11 +466,7 @@ fn services_and_places() -> BoxedStrategy<ServiceBefore> {
                             protocol: Protocol::Tcp,
                             host_ip: address(1),
                             host_port: number,
-                            origin: if others {
-                                PortOrigin::ForOthers
-                            } else {
-                                PortOrigin::Chosen
-                            },
+                            origin: if others { PortOrigin::ForOthers } else { PortOrigin::Chosen },
                         })
                         .collect(),
                     ..was_on(&format!("host-{host}"))

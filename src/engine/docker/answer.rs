@@ -76,9 +76,7 @@ pub fn detail(look: ContainerInspectResponse) -> Result<ContainerDetail, String>
         Some(ContainerStateStatusEnum::PAUSED) => State::Paused,
         Some(ContainerStateStatusEnum::RESTARTING) => State::Restarting,
         Some(ContainerStateStatusEnum::REMOVING) => State::Removing,
-        Some(ContainerStateStatusEnum::EXITED) => State::Exited {
-            code: told.exit_code.unwrap_or_default(),
-        },
+        Some(ContainerStateStatusEnum::EXITED) => State::Exited { code: told.exit_code.unwrap_or_default() },
         Some(ContainerStateStatusEnum::DEAD) => State::Dead,
         Some(ContainerStateStatusEnum::EMPTY) | None => return Err(format!("{id} has no state")),
     };
@@ -98,14 +96,8 @@ pub fn detail(look: ContainerInspectResponse) -> Result<ContainerDetail, String>
     let settings = look.network_settings.unwrap_or_default();
     let networks = settings.networks.unwrap_or_default();
     Ok(ContainerDetail {
-        aliases: networks
-            .iter()
-            .map(|(name, e)| (name.clone(), aliases(e, &id)))
-            .collect(),
-        addresses: networks
-            .iter()
-            .filter_map(|(name, e)| Some((name.clone(), address(e)?)))
-            .collect(),
+        aliases: networks.iter().map(|(name, e)| (name.clone(), aliases(e, &id))).collect(),
+        addresses: networks.iter().filter_map(|(name, e)| Some((name.clone(), address(e)?))).collect(),
         restarts: unsigned(look.restart_count),
         error: told.error.unwrap_or_default(),
         last_probe,
@@ -126,18 +118,13 @@ pub fn detail(look: ContainerInspectResponse) -> Result<ContainerDetail, String>
 /// What a container answers to on a network, in order, without the id that some engines add.
 pub fn aliases(endpoint: &EndpointSettings, id: &str) -> Vec<String> {
     let given = endpoint.aliases.iter().flatten();
-    let names: BTreeSet<&String> = given
-        .filter(|alias| !(alias.len() >= 12 && id.starts_with(*alias)))
-        .collect();
+    let names: BTreeSet<&String> = given.filter(|alias| !(alias.len() >= 12 && id.starts_with(*alias))).collect();
     names.into_iter().cloned().collect()
 }
 
 /// The address on a network; engines write an empty text for none.
 pub fn address(endpoint: &EndpointSettings) -> Option<IpAddr> {
-    [&endpoint.ip_address, &endpoint.global_ipv6_address]
-        .into_iter()
-        .flatten()
-        .find_map(|text| text.parse().ok())
+    [&endpoint.ip_address, &endpoint.global_ipv6_address].into_iter().flatten().find_map(|text| text.parse().ok())
 }
 
 pub fn network(network: Network) -> NetworkSeen {
@@ -152,11 +139,7 @@ pub fn network(network: Network) -> NetworkSeen {
 }
 
 pub fn volume(volume: Volume) -> VolumeSeen {
-    VolumeSeen {
-        name: volume.name,
-        driver: volume.driver,
-        labels: ordered(Some(volume.labels)),
-    }
+    VolumeSeen { name: volume.name, driver: volume.driver, labels: ordered(Some(volume.labels)) }
 }
 
 pub fn image(look: ImageInspect) -> ImageDetail {
@@ -190,15 +173,9 @@ pub fn usage(sample: ContainerStatsResponse) -> Usage {
     let memory = sample.memory_stats.unwrap_or_default();
     let stats = memory.stats.unwrap_or_default();
     // The first is what a machine with the older control groups calls it.
-    let cache = ["total_inactive_file", "inactive_file"]
-        .iter()
-        .find_map(|key| stats.get(*key));
+    let cache = ["total_inactive_file", "inactive_file"].iter().find_map(|key| stats.get(*key));
     Usage {
-        cpu: used
-            .saturating_mul(1000)
-            .saturating_mul(cores)
-            .checked_div(passed)
-            .unwrap_or_default(),
+        cpu: used.saturating_mul(1000).saturating_mul(cores).checked_div(passed).unwrap_or_default(),
         memory: memory.usage.unwrap_or_default().saturating_sub(*cache.unwrap_or(&0)),
     }
 }
@@ -272,12 +249,7 @@ fn bound_ports(ports: PortMap) -> Vec<PortSeen> {
             let Some(host_port) = binding.host_port.and_then(|p| p.parse().ok()) else {
                 continue;
             };
-            seen.insert(PortSeen {
-                container,
-                protocol,
-                host_ip: host_ip(binding.host_ip.as_deref()),
-                host_port,
-            });
+            seen.insert(PortSeen { container, protocol, host_ip: host_ip(binding.host_ip.as_deref()), host_port });
         }
     }
     seen.into_iter().collect()
@@ -288,11 +260,7 @@ fn host_ip(text: Option<&str>) -> Option<IpAddr> {
 }
 
 fn volumes_of(mounts: Vec<MountPoint>) -> BTreeSet<String> {
-    mounts
-        .into_iter()
-        .filter(|mount| mount.typ.as_deref() == Some("volume"))
-        .filter_map(|mount| mount.name)
-        .collect()
+    mounts.into_iter().filter(|mount| mount.typ.as_deref() == Some("volume")).filter_map(|mount| mount.name).collect()
 }
 
 fn ordered(map: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
@@ -335,10 +303,7 @@ mod tests {
 
     #[test]
     fn a_container_without_a_state_is_not_understood() {
-        let summary = ContainerSummary {
-            id: Some("1".to_owned()),
-            ..Default::default()
-        };
+        let summary = ContainerSummary { id: Some("1".to_owned()), ..Default::default() };
         assert!(container(summary).is_err());
     }
 }

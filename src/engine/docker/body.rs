@@ -130,21 +130,11 @@ pub fn endpoint(aliases: Vec<String>, address: Option<std::net::IpAddr>) -> Endp
     let ipam_config = address.map(|address| {
         let text = Some(address.to_string());
         match address {
-            std::net::IpAddr::V4(_) => EndpointIpamConfig {
-                ipv4_address: text,
-                ..Default::default()
-            },
-            std::net::IpAddr::V6(_) => EndpointIpamConfig {
-                ipv6_address: text,
-                ..Default::default()
-            },
+            std::net::IpAddr::V4(_) => EndpointIpamConfig { ipv4_address: text, ..Default::default() },
+            std::net::IpAddr::V6(_) => EndpointIpamConfig { ipv6_address: text, ..Default::default() },
         }
     });
-    EndpointSettings {
-        aliases: Some(aliases),
-        ipam_config,
-        ..Default::default()
-    }
+    EndpointSettings { aliases: Some(aliases), ipam_config, ..Default::default() }
 }
 
 /// Engines count grace in whole seconds; rounded up, nobody gets less than was promised.
@@ -158,9 +148,8 @@ fn attach(attachment: Attachment) -> (String, Option<NetworkingConfig>) {
         Attachment::Host => ("host".to_owned(), None),
         Attachment::None => ("none".to_owned(), None),
         Attachment::Network { id, aliases } => {
-            let config = NetworkingConfig {
-                endpoints_config: Some(HashMap::from([(id.clone(), endpoint(aliases, None))])),
-            };
+            let config =
+                NetworkingConfig { endpoints_config: Some(HashMap::from([(id.clone(), endpoint(aliases, None))])) };
             (id, Some(config))
         }
     }
@@ -172,10 +161,10 @@ fn publish(ports: &[PortRequest]) -> (Vec<String>, Bindings) {
     let mut bindings: BTreeMap<String, Vec<PortBinding>> = BTreeMap::new();
     for port in ports {
         let key = format!("{}/{}", port.container, port.protocol.as_str());
-        bindings.entry(key).or_default().push(PortBinding {
-            host_ip: Some(port.host_ip.to_string()),
-            host_port: Some(port.host_port.to_string()),
-        });
+        bindings
+            .entry(key)
+            .or_default()
+            .push(PortBinding { host_ip: Some(port.host_ip.to_string()), host_port: Some(port.host_port.to_string()) });
     }
     let exposed = bindings.keys().cloned().collect();
     (exposed, bindings.into_iter().map(|(k, v)| (k, Some(v))).collect())
@@ -206,20 +195,11 @@ fn restart_policy(restart: Restart) -> RestartPolicy {
         Restart::OnFailure => RestartPolicyNameEnum::ON_FAILURE,
         Restart::No => RestartPolicyNameEnum::NO,
     };
-    RestartPolicy {
-        name: Some(name),
-        maximum_retry_count: None,
-    }
+    RestartPolicy { name: Some(name), maximum_retry_count: None }
 }
 
 fn health_config(check: &EngineHealthCheck) -> HealthConfig {
-    let EngineHealthCheck {
-        test,
-        interval,
-        timeout,
-        retries,
-        start_period,
-    } = check;
+    let EngineHealthCheck { test, interval, timeout, retries, start_period } = check;
     HealthConfig {
         test: Some(test.clone()),
         interval: Some(nanoseconds(*interval)),
@@ -250,19 +230,12 @@ fn device(text: &str) -> DeviceMapping {
 }
 
 fn ulimit((name, (soft, hard)): (&String, &(i64, i64))) -> ResourcesUlimits {
-    ResourcesUlimits {
-        name: Some(name.clone()),
-        soft: Some(*soft),
-        hard: Some(*hard),
-    }
+    ResourcesUlimits { name: Some(name.clone()), soft: Some(*soft), hard: Some(*hard) }
 }
 
 fn log_config(logging: &Logging) -> HostConfigLogConfig {
     let Logging { driver, options } = logging;
-    HostConfigLogConfig {
-        typ: Some(driver.clone()),
-        config: map(options),
-    }
+    HostConfigLogConfig { typ: Some(driver.clone()), config: map(options) }
 }
 
 fn list<T>(items: Vec<T>) -> Option<Vec<T>> {

@@ -19,9 +19,7 @@ pub fn of(call: &'static str, error: Error) -> EngineError {
         Error::HyperResponseError { err } => broken(call, &err),
         Error::HyperLegacyError { err } => broken(call, &err),
         Error::SocketNotFoundError(why) => EngineError::Unreachable { why },
-        Error::RequestTimeoutError => EngineError::Unreachable {
-            why: "the connection timed out".to_owned(),
-        },
+        Error::RequestTimeoutError => EngineError::Unreachable { why: "the connection timed out".to_owned() },
         Error::HttpClientError { err } => refused(call, chain(&err)),
         Error::URLEncodedError { err } => refused(call, chain(&err)),
         Error::URLParseError { err } => refused(call, chain(&err)),
@@ -37,10 +35,7 @@ pub fn of(call: &'static str, error: Error) -> EngineError {
         | Error::StrFmtError { .. }
         | Error::HttpHeaderNotFoundError(_)
         | Error::HttpHeaderToStrError { .. }
-        | Error::Base64DecodeError { .. }) => EngineError::NotUnderstood {
-            call,
-            why: chain(&other),
-        },
+        | Error::Base64DecodeError { .. }) => EngineError::NotUnderstood { call, why: chain(&other) },
     }
 }
 
@@ -50,11 +45,7 @@ pub fn status(call: &'static str, status: u16, message: String) -> EngineError {
         404 => EngineError::NotFound { call, thing: message },
         // The engine was replaced by one that no longer (or not yet) speaks the agreed version: agree anew.
         400 if message.contains("client version") => EngineError::Unreachable { why: message },
-        400..500 => EngineError::Refused {
-            call,
-            status,
-            why: message,
-        },
+        400..500 => EngineError::Refused { call, status, why: message },
         _ => EngineError::Failed { call, why: message },
     }
 }
@@ -71,13 +62,9 @@ pub fn of_start(error: Error) -> EngineError {
 
 // Lower case matters: `Address already in use` is what an engine says of a container's own address on its network.
 fn names_a_port(message: &str) -> bool {
-    [
-        "port is already allocated",
-        "address already in use",
-        "cannot assign requested address",
-    ]
-    .iter()
-    .any(|text| message.contains(text))
+    ["port is already allocated", "address already in use", "cannot assign requested address"]
+        .iter()
+        .any(|text| message.contains(text))
 }
 
 /// Why an image cannot be had, or could not be asked for.
@@ -98,10 +85,7 @@ pub fn of_image(call: &'static str, image: &str, error: Error) -> EngineError {
         "no basic auth credentials",
     ];
     if settled.iter().any(|text| why.contains(text)) {
-        EngineError::ImageMissing {
-            image: image.to_owned(),
-            why: why.clone(),
-        }
+        EngineError::ImageMissing { image: image.to_owned(), why: why.clone() }
     } else {
         // A registry that cannot be reached is told with a 500, and with a 404 by some engines.
         EngineError::Failed { call, why: why.clone() }
@@ -116,10 +100,7 @@ fn broken(call: &'static str, error: &(dyn std::error::Error + 'static)) -> Engi
     let mut next = Some(error);
     while let Some(cause) = next {
         if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
-            return EngineError::NotUnderstood {
-                call,
-                why: chain(error),
-            };
+            return EngineError::NotUnderstood { call, why: chain(error) };
         }
         next = cause.source();
     }
@@ -149,10 +130,7 @@ mod tests {
     use crate::engine::EngineError;
 
     fn answer(status_code: u16, message: &str) -> Error {
-        Error::DockerResponseServerError {
-            status_code,
-            message: message.to_owned(),
-        }
+        Error::DockerResponseServerError { status_code, message: message.to_owned() }
     }
 
     #[test]
@@ -171,17 +149,9 @@ mod tests {
 
     #[test]
     fn a_registry_that_is_down_may_come_back_and_an_unknown_tag_will_not() {
-        let down = of_image(
-            "pull",
-            "x:1",
-            answer(500, "dial tcp 10.0.0.1:443: connect: connection refused"),
-        );
+        let down = of_image("pull", "x:1", answer(500, "dial tcp 10.0.0.1:443: connect: connection refused"));
         assert!(down.is_transient(), "{down}");
-        let unknown = of_image(
-            "pull",
-            "x:1",
-            answer(404, "manifest for x:1 not found: manifest unknown"),
-        );
+        let unknown = of_image("pull", "x:1", answer(404, "manifest for x:1 not found: manifest unknown"));
         assert!(matches!(unknown, EngineError::ImageMissing { .. }), "{unknown}");
         assert!(!unknown.is_transient());
     }

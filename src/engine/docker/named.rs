@@ -29,11 +29,7 @@ pub fn image(call: &'static str, reference: &str) -> Result<(), EngineError> {
 }
 
 fn refusal(call: &'static str, text: &str, why: &dyn std::fmt::Display) -> EngineError {
-    EngineError::Refused {
-        call,
-        status: 0,
-        why: format!("{text:?} {why}"),
-    }
+    EngineError::Refused { call, status: 0, why: format!("{text:?} {why}") }
 }
 
 #[cfg(test)]

@@ -25,9 +25,7 @@ const ATTEMPTS: u32 = 3;
 pub async fn find(door: &Docker, name: &str, owner: Option<&str>) -> Result<Option<NetworkSeen>, EngineError> {
     let filters = HashMap::from([("name", vec![name])]);
     let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
-    let listed = door
-        .ask("list networks", deadline::READ, door.api().list_networks(Some(options)))
-        .await?;
+    let listed = door.ask("list networks", deadline::READ, door.api().list_networks(Some(options))).await?;
     // The engine's filter also finds names that only contain the text.
     let mut found: Vec<Network> = listed.into_iter().filter(|n| n.name.as_deref() == Some(name)).collect();
     let is_ours = |n: &Network| {
@@ -68,10 +66,7 @@ async fn make(
     subnet: Option<&str>,
 ) -> Result<String, EngineError> {
     let range = |subnet: &str| Ipam {
-        config: Some(vec![IpamConfig {
-            subnet: Some(subnet.to_owned()),
-            ..Default::default()
-        }]),
+        config: Some(vec![IpamConfig { subnet: Some(subnet.to_owned()), ..Default::default() }]),
         ..Default::default()
     };
     let wanted = NetworkCreateRequest {
@@ -81,9 +76,7 @@ async fn make(
         ipam: subnet.map(range),
         ..Default::default()
     };
-    let made = door
-        .ask("create network", deadline::CHANGE, door.api().create_network(wanted))
-        .await?;
+    let made = door.ask("create network", deadline::CHANGE, door.api().create_network(wanted)).await?;
     Ok(made.id)
 }
 
@@ -99,19 +92,12 @@ async fn free_subnet(door: &Docker, request: &NetworkRequest) -> Result<String, 
         remove(door, &left.id).await?;
     }
     let id = make(door, request, &name, None).await?;
-    let look = door
-        .ask("look at network", deadline::READ, door.api().inspect_network(&id, None))
-        .await?;
+    let look = door.ask("look at network", deadline::READ, door.api().inspect_network(&id, None)).await?;
     remove(door, &id).await?;
     let ranges = look.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-    ranges
-        .into_iter()
-        .filter_map(|range| range.subnet)
-        .find_map(|subnet| at_most_24(&subnet))
-        .ok_or(EngineError::NotUnderstood {
-            call: "create network",
-            why: "the engine gave it no IPv4 subnet".to_owned(),
-        })
+    ranges.into_iter().filter_map(|range| range.subnet).find_map(|subnet| at_most_24(&subnet)).ok_or(
+        EngineError::NotUnderstood { call: "create network", why: "the engine gave it no IPv4 subnet".to_owned() },
+    )
 }
 
 /// The first /24 of an IPv4 range, or the range itself if it is smaller.
@@ -139,9 +125,7 @@ pub async fn set_aliases(door: &Docker, id: &str, network: &str, aliases: &[Stri
     const CALL: &str = "set aliases";
     named::container(CALL, id)?;
     named::network(CALL, network)?;
-    let look = door
-        .ask(CALL, deadline::READ, door.api().inspect_container(id, None))
-        .await?;
+    let look = door.ask(CALL, deadline::READ, door.api().inspect_container(id, None)).await?;
     let full_id = look.id.unwrap_or_default();
     let mut endpoints = look.network_settings.and_then(|n| n.networks).unwrap_or_default();
     let endpoint = endpoints.remove(network);
@@ -154,42 +138,31 @@ pub async fn set_aliases(door: &Docker, id: &str, network: &str, aliases: &[Stri
         return Ok(());
     }
     let labels = look.config.and_then(|c| c.labels).unwrap_or_default();
-    let known = endpoint
-        .as_ref()
-        .and_then(|e| e.network_id.clone())
-        .filter(|n| !n.is_empty());
+    let known = endpoint.as_ref().and_then(|e| e.network_id.clone()).filter(|n| !n.is_empty());
     let network_id = match known {
         Some(id) => id,
         None => {
             let owner = labels.get(LABEL_OWNER).map(String::as_str);
             let found = find(door, network, owner).await?;
-            found.map(|n| n.id).ok_or_else(|| EngineError::NotFound {
-                call: CALL,
-                thing: format!("network {network}"),
-            })?
+            found
+                .map(|n| n.id)
+                .ok_or_else(|| EngineError::NotFound { call: CALL, thing: format!("network {network}") })?
         }
     };
     let mut address = None;
     if let Some(endpoint) = &endpoint {
         address = answer::address(endpoint);
-        let off = NetworkDisconnectRequest {
-            container: full_id.clone(),
-            force: None,
-        };
-        door.ask(CALL, deadline::CHANGE, door.api().disconnect_network(&network_id, off))
-            .await?;
+        let off = NetworkDisconnectRequest { container: full_id.clone(), force: None };
+        door.ask(CALL, deadline::CHANGE, door.api().disconnect_network(&network_id, off)).await?;
     }
     let connect = |address| {
         let on = NetworkConnectRequest {
             container: full_id.clone(),
             endpoint_config: Some(body::endpoint(wanted.clone(), address)),
         };
-        door.ask_or(
-            deadline::CHANGE,
-            CALL,
-            door.api().connect_network(&network_id, on),
-            |error| failure::of(CALL, error),
-        )
+        door.ask_or(deadline::CHANGE, CALL, door.api().connect_network(&network_id, on), |error| {
+            failure::of(CALL, error)
+        })
     };
     match connect(address).await {
         // A network that somebody made without a subnet keeps no address; being connected at all matters more.
@@ -200,19 +173,14 @@ pub async fn set_aliases(door: &Docker, id: &str, network: &str, aliases: &[Stri
 
 /// All networks.
 pub async fn list(door: &Docker) -> Result<Vec<NetworkSeen>, EngineError> {
-    let listed = door
-        .ask("list networks", deadline::READ, door.api().list_networks(None))
-        .await?;
+    let listed = door.ask("list networks", deadline::READ, door.api().list_networks(None)).await?;
     Ok(listed.into_iter().map(answer::network).collect())
 }
 
 /// The id of the network to attach a new container to.
 pub async fn to_attach(door: &Docker, name: &NetworkName, owner: Option<&str>) -> Result<String, EngineError> {
     let found = find(door, name.as_str(), owner).await?;
-    found.map(|n| n.id).ok_or_else(|| EngineError::NotFound {
-        call: "create",
-        thing: format!("network {name}"),
-    })
+    found.map(|n| n.id).ok_or_else(|| EngineError::NotFound { call: "create", thing: format!("network {name}") })
 }
 
 #[cfg(test)]

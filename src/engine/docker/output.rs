@@ -35,20 +35,11 @@ pub async fn exec(door: &Docker, id: &str, command: &ExecRequest) -> Result<Exec
         working_dir: command.working_dir.clone(),
         ..Default::default()
     };
-    let exec = door
-        .ask(CALL, deadline::READ, door.api().create_exec(id, options))
-        .await?
-        .id;
-    let started = door
-        .ask(CALL, deadline::READ, door.api().start_exec(&exec, None))
-        .await?;
+    let exec = door.ask(CALL, deadline::READ, door.api().create_exec(id, options)).await?.id;
+    let started = door.ask(CALL, deadline::READ, door.api().start_exec(&exec, None)).await?;
     let mut kept = Vec::new();
     let mut in_time = true;
-    if let StartExecResults::Attached {
-        mut output,
-        input: _input,
-    } = started
-    {
+    if let StartExecResults::Attached { mut output, input: _input } = started {
         let drain = async {
             while let Some(part) = output.next().await {
                 let part = part.map_err(|error| failure::of(CALL, error))?;
@@ -66,10 +57,7 @@ pub async fn exec(door: &Docker, id: &str, command: &ExecRequest) -> Result<Exec
     }
     let code = exit_code(door, &exec, if in_time { EXIT_CODE_POLLS } else { 1 }).await?;
     kept.drain(..kept.len().saturating_sub(OUTPUT_KEPT));
-    Ok(ExecOutcome {
-        code,
-        output: String::from_utf8_lossy(&kept).into_owned(),
-    })
+    Ok(ExecOutcome { code, output: String::from_utf8_lossy(&kept).into_owned() })
 }
 
 async fn exit_code(door: &Docker, exec: &str, polls: u32) -> Result<Option<i64>, EngineError> {
@@ -89,9 +77,7 @@ async fn exit_code(door: &Docker, exec: &str, polls: u32) -> Result<Option<i64>,
 pub async fn commands_running(door: &Docker, id: &str) -> Result<Vec<Vec<String>>, EngineError> {
     const CALL: &str = "look at commands";
     named::container(CALL, id)?;
-    let look = door
-        .ask(CALL, deadline::READ, door.api().inspect_container(id, None))
-        .await?;
+    let look = door.ask(CALL, deadline::READ, door.api().inspect_container(id, None)).await?;
     let mut running = Vec::new();
     for exec in look.exec_ids.unwrap_or_default() {
         let look = match door.ask(CALL, deadline::READ, door.api().inspect_exec(&exec)).await {
@@ -113,11 +99,7 @@ pub async fn commands_running(door: &Docker, id: &str) -> Result<Vec<Vec<String>
 pub async fn logs(door: &Docker, id: &str, lines: u32) -> Result<Vec<String>, EngineError> {
     const CALL: &str = "logs";
     named::container(CALL, id)?;
-    let options = LogsOptionsBuilder::default()
-        .stdout(true)
-        .stderr(true)
-        .tail(&lines.to_string())
-        .build();
+    let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&lines.to_string()).build();
     let mut output = door.api().logs(id, Some(options));
     let collect = async {
         let mut splitter = Splitter::default();
@@ -139,14 +121,8 @@ pub async fn follow_logs(
     const CALL: &str = "logs";
     named::container(CALL, id)?;
     // The stream tells of a missing container only when it is read.
-    door.ask(CALL, deadline::READ, door.api().inspect_container(id, None))
-        .await?;
-    let options = LogsOptionsBuilder::default()
-        .follow(true)
-        .stdout(true)
-        .stderr(true)
-        .tail(&lines.to_string())
-        .build();
+    door.ask(CALL, deadline::READ, door.api().inspect_container(id, None)).await?;
+    let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).tail(&lines.to_string()).build();
     Ok(whole_lines(Box::pin(door.api().logs(id, Some(options)))).boxed())
 }
 
@@ -154,27 +130,24 @@ fn whole_lines<S>(parts: S) -> impl Stream<Item = Result<String, EngineError>>
 where
     S: Stream<Item = Result<LogOutput, bollard::errors::Error>> + Unpin,
 {
-    stream::unfold(
-        (Some(parts), Splitter::default()),
-        |(mut parts, mut splitter)| async move {
-            loop {
-                if let Some(line) = splitter.lines.pop_front() {
-                    return Some((Ok(line), (parts, splitter)));
-                }
-                match parts.as_mut()?.next().await {
-                    Some(Ok(part)) => splitter.take(part),
-                    Some(Err(error)) => return Some((Err(failure::of("logs", error)), (None, splitter))),
-                    None => {
-                        splitter.finish();
-                        parts = None;
-                        if splitter.lines.is_empty() {
-                            return None;
-                        }
+    stream::unfold((Some(parts), Splitter::default()), |(mut parts, mut splitter)| async move {
+        loop {
+            if let Some(line) = splitter.lines.pop_front() {
+                return Some((Ok(line), (parts, splitter)));
+            }
+            match parts.as_mut()?.next().await {
+                Some(Ok(part)) => splitter.take(part),
+                Some(Err(error)) => return Some((Err(failure::of("logs", error)), (None, splitter))),
+                None => {
+                    splitter.finish();
+                    parts = None;
+                    if splitter.lines.is_empty() {
+                        return None;
                     }
                 }
             }
-        },
-    )
+        }
+    })
 }
 
 /// Makes lines of parts, which may hold many or only a piece of one. The two outputs are split apart so that their
@@ -237,13 +210,9 @@ pub async fn events(door: &Docker) -> Result<BoxStream<'static, Result<EngineEve
         loop {
             if let Some(end) = rest.iter().position(|b| *b == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                let event =
-                    serde_json::from_slice(&line)
-                        .map(answer::event)
-                        .map_err(|error| EngineError::NotUnderstood {
-                            call: CALL,
-                            why: error.to_string(),
-                        });
+                let event = serde_json::from_slice(&line)
+                    .map(answer::event)
+                    .map_err(|error| EngineError::NotUnderstood { call: CALL, why: error.to_string() });
                 return Some((event, (parts, rest)));
             }
             match parts.as_mut()?.next().await? {

@@ -154,17 +154,13 @@ async fn connect(place: Place) -> io::Result<Wire> {
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
             let stream = TcpStream::connect((host.as_str(), port)).await?;
             stream.set_nodelay(true)?;
-            let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
-                .connect(name, stream)
-                .await?;
+            let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
             Ok(Wire::new(stream))
         }
         #[cfg(test)]
         Place::Pipes(accept) => {
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
-            accept
-                .send(theirs)
-                .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+            accept.send(theirs).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
             Ok(Wire::new(ours))
         }
     }
@@ -173,9 +169,7 @@ async fn connect(place: Place) -> io::Result<Wire> {
 async fn tls_config(files: &TlsFiles) -> io::Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in certificates(&files.ca, "the certificate authority").await? {
-        roots
-            .add(certificate)
-            .map_err(|error| naming(&files.ca, "the certificate authority", &error))?;
+        roots.add(certificate).map_err(|error| naming(&files.ca, "the certificate authority", &error))?;
     }
     let chain = certificates(&files.cert, "the client certificate").await?;
     let key = read(&files.key, "the client key").await?;
@@ -257,15 +251,9 @@ mod tests {
     fn the_agreed_version_is_put_before_every_path_but_those_that_ask_for_it() {
         let uri = |text: &str| text.parse().expect("a URI");
         let of = |text| versioned(&uri(text), Some((1, 41))).to_string();
-        assert_eq!(
-            of("http://engine/containers/json?all=true"),
-            "http://engine/v1.41/containers/json?all=true"
-        );
+        assert_eq!(of("http://engine/containers/json?all=true"), "http://engine/v1.41/containers/json?all=true");
         assert_eq!(of("http://engine/version"), "http://engine/version");
         assert_eq!(of("http://engine/v1.53/info"), "http://engine/v1.53/info");
-        assert_eq!(
-            versioned(&uri("http://engine/info"), None).to_string(),
-            "http://engine/info"
-        );
+        assert_eq!(versioned(&uri("http://engine/info"), None).to_string(), "http://engine/info");
     }
 }
