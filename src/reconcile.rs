@@ -8,7 +8,7 @@
 pub mod site;
 mod acknowledge;
 mod previous;
-mod understand;
+pub mod understand;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

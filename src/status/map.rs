@@ -12,9 +12,7 @@ use std::sync::Arc;
 use crate::model::desired::Inventory;
 use crate::model::host::HostStatus;
 use crate::model::mapping::{Mapping, Placed};
-use crate::model::record::{
-    Condition, Deployment, Facts, HostCondition, InstanceRecord, Ledger, Record, StackStatus,
-};
+use crate::model::record::{Condition, Deployment, Facts, HostCondition, InstanceRecord, Ledger, Record, StackStatus};
 use crate::model::stack::Stack;
 use crate::name::{HostName, InstanceId, Revision, StackName, StackSlug};
 use crate::plan::connect;
@@ -134,11 +132,8 @@ fn connections(input: &Input<'_>, slug: &StackSlug, deployment: &Deployment) -> 
     let (Some(stack), Some(inventory)) = (input.stacks.iter().find(is_what_runs), input.inventory) else {
         return Vec::new();
     };
-    let placed = |record: &InstanceRecord| Placed {
-        host: record.host.clone(),
-        ports: record.ports.clone(),
-        why: String::new(),
-    };
+    let placed =
+        |record: &InstanceRecord| Placed { host: record.host.clone(), ports: record.ports.clone(), why: String::new() };
     let mapping: Mapping = deployment.instances.iter().map(|(id, record)| (id.clone(), placed(record))).collect();
     let mut found = Vec::new();
     for (id, record) in &deployment.instances {

@@ -67,7 +67,9 @@ fn of_stack(stack: &StackOnMap) -> String {
         }
     }
     if !stack.berths.is_empty() {
-        text.push_str("\n| host | service | health | image | ports | why there |\n| --- | --- | --- | --- | --- | --- |\n");
+        text.push_str(
+            "\n| host | service | health | image | ports | why there |\n| --- | --- | --- | --- | --- | --- |\n",
+        );
         for berth in &stack.berths {
             for (id, instance) in &berth.instances {
                 let host = format!("{} ({})", berth.host, berth.address);
@@ -140,10 +142,9 @@ fn status(status: StackStatus) -> String {
 fn health(health: InstanceHealth) -> String {
     match health {
         InstanceHealth::Healthy | InstanceHealth::Completed => health.as_str().to_owned(),
-        InstanceHealth::Starting
-        | InstanceHealth::Unhealthy
-        | InstanceHealth::Stopped
-        | InstanceHealth::Unknown => format!("**{}**", health.as_str()),
+        InstanceHealth::Starting | InstanceHealth::Unhealthy | InstanceHealth::Stopped | InstanceHealth::Unknown => {
+            format!("**{}**", health.as_str())
+        }
     }
 }
 

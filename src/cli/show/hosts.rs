@@ -86,7 +86,8 @@ fn rows<'a>(shown: &Shown<'a>) -> Vec<Row<'a>> {
 pub fn table(shown: &Shown<'_>) -> String {
     let rows = rows(shown);
     if rows.is_empty() {
-        return "The inventory is empty: put a host file below `hosts/` (`bayplan init` writes an example).\n".to_owned();
+        return "The inventory is empty: put a host file below `hosts/` (`bayplan init` writes an example).\n"
+            .to_owned();
     }
     let titles = ["host", "address", "datacenter", "status", "condition", "engine", "cores", "memory", "instances"];
     let mut cells = vec![titles.iter().map(|title| painted(FAINT, title)).collect::<Vec<_>>()];

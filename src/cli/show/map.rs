@@ -98,7 +98,12 @@ fn row((id, instance): (&InstanceId, &InstanceRecord)) -> Vec<String> {
 
 fn connects(connection: &Connection) -> Vec<String> {
     let from = format!("{}-{}", connection.from.service, connection.from.number);
-    vec![from, painted(FAINT, "connects to"), plain(&connection.to), format!("{} {}", painted(FAINT, "at"), reach(connection))]
+    vec![
+        from,
+        painted(FAINT, "connects to"),
+        plain(&connection.to),
+        format!("{} {}", painted(FAINT, "at"), reach(connection)),
+    ]
 }
 
 fn reach(connection: &Connection) -> String {
@@ -144,11 +149,8 @@ fn stack_json(stack: &StackOnMap) -> Value {
         .iter()
         .map(|c| json!({"from": c.from.to_string(), "to": c.to, "host": c.host, "port": c.port}))
         .collect();
-    let conditions: Vec<Value> = stack
-        .conditions
-        .iter()
-        .map(|c| json!({"name": c.name, "reason": c.reason, "message": c.message}))
-        .collect();
+    let conditions: Vec<Value> =
+        stack.conditions.iter().map(|c| json!({"name": c.name, "reason": c.reason, "message": c.message})).collect();
     json!({
         "name": stack.name.as_str(),
         "slug": stack.name.slug().as_str(),

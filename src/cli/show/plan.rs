@@ -211,7 +211,8 @@ pub fn held(indent: &str, hold: &Hold) -> String {
     };
     let mut lines = reason.lines();
     let first = plain(lines.next().unwrap_or_default());
-    let _ = writeln!(text, "{indent}{} {} {first}", painted(WARN, "!"), painted(WARN, format!("held ({})", hold.name())));
+    let _ =
+        writeln!(text, "{indent}{} {} {first}", painted(WARN, "!"), painted(WARN, format!("held ({})", hold.name())));
     for line in lines {
         let _ = writeln!(text, "{indent}      {}", plain(line));
     }

@@ -1,6 +1,6 @@
 //! A plan for programs.
 //!
-//! Gives one document: `hostMapping` (stack → service → host; `service-n` where a service has several instances),
+//! Gives an object: `hostMapping` (stack → service → host; `service-n` where a service has several instances),
 //! `changes`, `holds`, `steps`, counts and the digest.
 //!
 //! Never holds the value of a variable: requests are named, not written out.
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::show::json::{document, place};
+use crate::cli::show::json::place;
 use crate::cli::show::plan::{Against, Shown};
 use crate::cli::show::remedy::remedy;
 use crate::files::Span;
@@ -19,12 +19,7 @@ use crate::plan::hold::Hold;
 use crate::plan::step::{Act, Step};
 use crate::plan::{Plan, StackPlan};
 
-/// The whole plan as a document.
-pub fn plan(shown: &Shown<'_>) -> String {
-    document("plan", members(shown))
-}
-
-/// The same without the frame, for documents that hold a plan.
+/// The members of a document that is, or holds, a plan.
 pub fn members(shown: &Shown<'_>) -> Value {
     let plan = shown.plan;
     let (offline, ledger) = match shown.against {

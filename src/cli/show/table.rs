@@ -5,8 +5,9 @@
 /// The rows as lines, each column as wide as its widest cell, two blanks between columns and none at the end.
 pub fn lines(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> =
-        (0..columns).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|c| width(c)).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|c| width(c)).max().unwrap_or(0))
+        .collect();
     rows.iter()
         .map(|row| {
             let mut line = String::new();
@@ -34,7 +35,8 @@ mod tests {
 
     #[test]
     fn colours_take_no_room() {
-        let rows = vec![vec![painted(GOOD, "a"), "b".to_owned()], vec!["ccc".to_owned(), "d".to_owned(), String::new()]];
+        let rows =
+            vec![vec![painted(GOOD, "a"), "b".to_owned()], vec!["ccc".to_owned(), "d".to_owned(), String::new()]];
         let plain: Vec<String> = lines(&rows).iter().map(|l| anstream::adapter::strip_str(l).to_string()).collect();
         assert_eq!(plain, ["a    b", "ccc  d"]);
     }
