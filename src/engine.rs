@@ -5,6 +5,7 @@
 //!
 //! Never judges: whether something is ours, allowed or wise was decided in the plan.
 
+pub mod connect;
 pub mod deadline;
 pub mod docker;
 pub mod memory;

@@ -18,12 +18,14 @@ mod wire;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use git2::{ErrorClass, ErrorCode, Repository};
 
 use crate::model::record::{HostRecord, Ledger, Record};
 use crate::name::{HostName, Revision, StackSlug};
-use crate::source::{LEDGER_BRANCH, REMOTE, Source, SourceError, open_repository};
+use crate::source::local::open_repository;
+use crate::source::{LEDGER_BRANCH, REMOTE, Source, SourceError, blocking};
 use branch::Seen;
 
 /// The version of the files that this program writes, and the newest that it reads.
@@ -40,6 +42,12 @@ pub const PAGE: &str = "STATUS.md";
 
 /// Author and committer of the ledger's commits.
 pub const COMMITTER: (&str, &str) = ("Bayplan", "bayplan@localhost");
+
+/// Each lost race means that another writer got its commit in; five in a row means that something is wrong.
+const TRIES: u32 = 5;
+
+/// Another writer holds the lock for about a millisecond.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The ledger of one repository. Cloning it shares what was already read.
 #[derive(Clone)]
@@ -105,8 +113,8 @@ pub enum LedgerError {
         path = path.display()
     )]
     Locked { path: PathBuf },
-    #[error("others kept changing the ledger while it was written ({tries} tries)")]
-    Race { tries: u32 },
+    #[error("others kept changing the ledger while it was written ({TRIES} tries)")]
+    Race,
     #[error("the remote repository refused the ledger: {why}")]
     Refused { why: String },
 }
@@ -120,7 +128,7 @@ impl LedgerError {
                 matches!(source.class(), ErrorClass::Os | ErrorClass::Filesystem)
                     || matches!(source.code(), ErrorCode::Locked | ErrorCode::Modified)
             }
-            Self::Locked { .. } | Self::Race { .. } | Self::Refused { .. } => true,
+            Self::Locked { .. } | Self::Race | Self::Refused { .. } => true,
             Self::Broken { .. } | Self::Newer { .. } | Self::OtherOwner { .. } => false,
         }
     }
@@ -160,7 +168,18 @@ impl StatusBranch {
     /// # Errors
     /// When the ledger is another owner's or cannot be read, the branch is locked, or others are faster five times.
     pub async fn commit(&self, change: Change) -> Result<Option<Revision>, LedgerError> {
-        self.with(move |inner| branch::commit(&inner.repository(), &change, &mut inner.seen())).await
+        let change = Arc::new(change);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let this_time = Arc::clone(&change);
+            let done = self.with(move |inner| branch::commit(&inner.repository(), &this_time, &mut inner.seen())).await;
+            match done {
+                Err(LedgerError::Race) if tries < TRIES => {}
+                Err(LedgerError::Locked { .. }) if tries < TRIES => tokio::time::sleep(LOCK_PAUSE).await,
+                done => return done,
+            }
+        }
     }
 
     /// Pushes the local branch to `origin`, without force; asks no server when there is nothing new.
@@ -203,18 +222,6 @@ impl Inner {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
-) -> Result<T, LedgerError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(stopped) => match stopped.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => panic!("work that has begun is not cancelled, and none begins while the program ends"),
-        },
     }
 }
 

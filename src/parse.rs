@@ -102,6 +102,8 @@ pub enum Refused {
     NotText,
     /// With its size in bytes.
     TooLarge(usize),
+    /// A folder in too many folders.
+    TooDeep,
 }
 
 /// The finding for an entry that is refused unread. The path counts as a wrong file (under `stacks/` as one without a
@@ -112,6 +114,7 @@ pub fn refused(path: &Arc<str>, why: Refused) -> Diagnostic {
         Refused::Symlink => Diagnostic::new(Code::Symlink, format!("`{path}` is a symbolic link"), &at),
         Refused::Submodule => Diagnostic::new(Code::Submodule, format!("`{path}` is a submodule"), &at),
         Refused::NotText => Diagnostic::new(Code::NotText, format!("`{path}` is not UTF-8 text"), &at),
+        Refused::TooDeep => Diagnostic::new(Code::TooDeep, format!("`{path}` is a folder in too many folders"), &at),
         Refused::TooLarge(size) => {
             Diagnostic::new(Code::FileTooLarge, format!("`{path}` has {size} bytes; {LARGEST_FILE} are read"), &at)
         }

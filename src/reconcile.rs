@@ -212,7 +212,7 @@ async fn last_good(
             Err(SourceError::NoSuchRevision { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        let stack = understand::stack(&snapshot, &slug, &desired.inventory, &site.config.policy);
+        let stack = understand::stack(&site.understood, &snapshot.files, &slug, &site.config.policy);
         site.last_good.insert(slug, (last, stack));
     }
     Ok(site.last_good.iter().filter_map(|(slug, (_, stack))| Some((slug.clone(), stack.clone()?))).collect())

@@ -12,9 +12,11 @@
 
 pub(crate) mod git;
 pub(crate) mod history;
+pub(crate) mod local;
 mod location;
 mod mirror;
 mod snapshot;
+mod trees;
 mod work_tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use git2::{ErrorClass, ErrorCode, Oid, Repository, Status, StatusOptions};
+use git2::{ErrorClass, ErrorCode, Oid, Repository};
 
 use crate::files::SourceFile;
 use crate::name::Revision;
@@ -180,7 +182,7 @@ pub async fn open(location: &str, branch: Option<&str>, cache: &Path) -> Result<
     let opened = match location::read(location)? {
         Location::Path(path) => {
             let branch = branch.map(str::to_owned);
-            blocking(move || open_in_place(&path, branch.as_deref())).await?
+            blocking(move || local::open(&path, branch.as_deref())).await?
         }
         Location::Url(url) => mirror::open(&url, branch, cache).await?,
     };
@@ -291,7 +293,7 @@ impl Source {
         let (head, paths) = (head.clone(), paths.clone());
         self.with(move |inner| {
             let mut changes = lock(&inner.changes);
-            history::last_changes(&inner.git_dir, &head, &paths, &mut changes)
+            history::last_changes(inner, &head, &paths, &mut changes)
         })
         .await
     }
@@ -327,7 +329,7 @@ impl Source {
     /// When the work tree cannot be compared.
     pub async fn uncommitted(&self) -> Result<Vec<String>, SourceError> {
         self.with(|inner| match &inner.work_tree {
-            Some(work_tree) => uncommitted(work_tree),
+            Some(work_tree) => local::uncommitted(work_tree),
             None => Ok(Vec::new()),
         })
         .await
@@ -404,9 +406,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
-) -> Result<T, SourceError> {
+/// Runs blocking work on a thread for it.
+pub(crate) async fn blocking<T: Send + 'static, E: Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(stopped) => match stopped.try_into_panic() {
@@ -414,60 +417,6 @@ async fn blocking<T: Send + 'static>(
             Err(_) => panic!("work that has begun is not cancelled, and none begins while the program ends"),
         },
     }
-}
-
-fn open_in_place(path: &Path, branch: Option<&str>) -> Result<Inner, SourceError> {
-    let repository = open_repository(path)?;
-    if repository.find_reference("refs/heads/bayplan").is_ok() {
-        return Err(SourceError::BranchInTheWay);
-    }
-    let branch = match branch {
-        Some(branch) => branch.to_owned(),
-        None => checked_out(&repository, path)?,
-    };
-    location::check_branch(&branch)?;
-    let location = path.display().to_string();
-    Ok(Inner::new(location, repository, Place::InPlace, branch))
-}
-
-/// Opens the repository that a path is in, as `git` finds it, but whatever the environment says.
-pub(crate) fn open_repository(path: &Path) -> Result<Repository, SourceError> {
-    let none: [&std::ffi::OsStr; 0] = [];
-    Repository::open_ext(path, git2::RepositoryOpenFlags::empty(), none).map_err(|error| {
-        if error.code() == ErrorCode::Owner {
-            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-            SourceError::OtherUser { path }
-        } else {
-            SourceError::NotARepository { path: path.to_owned(), source: error }
-        }
-    })
-}
-
-fn checked_out(repository: &Repository, path: &Path) -> Result<String, SourceError> {
-    let head = repository.find_reference("HEAD").map_err(reading("read HEAD"))?;
-    let target = head.symbolic_target().map_err(reading("read HEAD"))?;
-    match target.and_then(|target| target.strip_prefix("refs/heads/")) {
-        Some(branch) => Ok(branch.to_owned()),
-        None => Err(SourceError::Detached { path: path.to_owned() }),
-    }
-}
-
-fn uncommitted(work_tree: &Path) -> Result<Vec<String>, SourceError> {
-    // Opened for this one question: an index that is kept open would have to be told of each change on disk.
-    let repository = open_repository(work_tree)?;
-    let mut options = StatusOptions::new();
-    options.include_untracked(true).recurse_untracked_dirs(true).exclude_submodules(true).disable_pathspec_match(true);
-    for root in ROOTS {
-        options.pathspec(root);
-    }
-    let statuses = repository.statuses(Some(&mut options)).map_err(reading("compare the work tree"))?;
-    let mut paths: Vec<String> = statuses
-        .iter()
-        .filter(|entry| entry.status() != Status::CURRENT && !entry.status().is_ignored())
-        .map(|entry| String::from_utf8_lossy(entry.path_bytes()).into_owned())
-        .collect();
-    paths.sort();
-    Ok(paths)
 }
 
 fn commit_of(repository: &Repository, reference: &str) -> Result<Option<Oid>, SourceError> {

@@ -3,6 +3,8 @@
 //! Takes repositories in temporary folders, made with the `git` executable. Never reads the user's or the machine's
 //! configuration for them, and never leaves this machine: remotes are `file://`.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 #[path = "git/repo.rs"]
 mod repo;
 

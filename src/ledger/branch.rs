@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use git2::{Commit, ErrorCode, ObjectType, Oid, Repository, Signature, Sort, Tree, TreeBuilder};
 
@@ -16,12 +15,6 @@ use super::{
 use crate::model::record::Ledger;
 use crate::name::{Revision, StackSlug};
 use crate::source::history::trailers_of;
-
-/// Each lost race means that another writer got its commit in; five in a row means that something is wrong.
-const TRIES: u32 = 5;
-
-/// Another writer holds the lock for about a millisecond.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 const FILE_MODE: i32 = 0o100_644;
 const FOLDER_MODE: i32 = 0o040_000;
@@ -101,37 +94,29 @@ pub(super) fn read(repository: &Repository, head: Option<Oid>, seen: &mut Seen) 
     Ok(Arc::clone(&seen.ledger))
 }
 
+/// Commits once; who lost a race builds again on what the other wrote.
 pub(super) fn commit(
     repository: &Repository,
     change: &Change,
     seen: &mut Seen,
 ) -> Result<Option<Revision>, LedgerError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let local = tip(repository, &local_ref())?;
-        let head = head(repository)?;
-        let ledger = read(repository, head, seen)?;
-        if let Some(theirs) = &ledger.owner
-            && *theirs != change.owner
-        {
-            return Err(LedgerError::OtherOwner { theirs: theirs.clone(), ours: change.owner.clone() });
-        }
-        let base = head.map(|head| tree_of(repository, head)).transpose()?;
-        let tree = build(repository, base.as_ref(), change, &ledger)?;
-        if base.is_some_and(|base| base.id() == tree) {
-            return Ok(None);
-        }
-        let parents: Vec<Oid> = head.into_iter().collect();
-        let new = write_commit(repository, tree, &parents, &message(change))?;
-        match swap(repository, local, new) {
-            Ok(()) => return Ok(Some(revision(new))),
-            Err(error) if tries == TRIES => return Err(error),
-            Err(LedgerError::Race { .. }) => {}
-            Err(LedgerError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
-            Err(error) => return Err(error),
-        }
+    let local = tip(repository, &local_ref())?;
+    let head = head(repository)?;
+    let ledger = read(repository, head, seen)?;
+    if let Some(theirs) = &ledger.owner
+        && *theirs != change.owner
+    {
+        return Err(LedgerError::OtherOwner { theirs: theirs.clone(), ours: change.owner.clone() });
     }
+    let base = head.map(|head| tree_of(repository, head)).transpose()?;
+    let tree = build(repository, base.as_ref(), change, &ledger)?;
+    if base.is_some_and(|base| base.id() == tree) {
+        return Ok(None);
+    }
+    let parents: Vec<Oid> = head.into_iter().collect();
+    let new = write_commit(repository, tree, &parents, &message(change))?;
+    swap(repository, local, new)?;
+    Ok(Some(revision(new)))
 }
 
 pub(super) fn write_commit(
@@ -154,13 +139,16 @@ pub(super) fn write_commit(
 pub(super) fn swap(repository: &Repository, from: Option<Oid>, to: Oid) -> Result<(), LedgerError> {
     let expected = from.unwrap_or(Oid::ZERO_SHA1);
     let name = local_ref();
-    match repository.reference_matching(&name, to, true, expected, "ledger") {
-        Ok(_) => Ok(()),
-        Err(error) => match error.code() {
-            ErrorCode::Modified | ErrorCode::Exists | ErrorCode::NotFound => Err(LedgerError::Race { tries: TRIES }),
-            ErrorCode::Locked => Err(LedgerError::Locked { path: repository.commondir().join(format!("{name}.lock")) }),
-            _ => Err(failed("move the ledger's branch")(error)),
-        },
+    let Err(error) = repository.reference_matching(&name, to, true, expected, "ledger") else {
+        return Ok(());
+    };
+    let code = error.code();
+    if matches!(code, ErrorCode::Modified | ErrorCode::Exists | ErrorCode::NotFound) {
+        Err(LedgerError::Race)
+    } else if code == ErrorCode::Locked {
+        Err(LedgerError::Locked { path: repository.commondir().join(format!("{name}.lock")) })
+    } else {
+        Err(failed("move the ledger's branch")(error))
     }
 }
 

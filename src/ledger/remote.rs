@@ -50,6 +50,7 @@ pub(super) async fn push(ledger: &StatusBranch) -> Result<Pushed, LedgerError> {
         "--porcelain",
         "--no-verify",
         "--no-follow-tags",
+        "--no-signed",
         "--recurse-submodules=no",
         "--end-of-options",
         REMOTE,

@@ -102,9 +102,9 @@ fn pinned_why(work: &Work<'_>, unit: usize, member: usize, stays: Option<&str>) 
 }
 
 /// Rule 3 for what was at home. `kept_in` is the datacenter that the whole stack stays in, if it is placed in one.
-fn stay(work: &mut Work<'_>, unit: usize, kept_in: Option<&str>) {
+fn stay(work: &mut Work<'_>, unit: usize, kept_in: Option<usize>) {
     let Some(home) = work.units[unit].home else { return };
-    if kept_in.is_some() && work.fleet.datacenter(home) != kept_in {
+    if kept_in.is_some() && work.fleet.sites[home].datacenter != kept_in {
         return;
     }
     let why = match may_stay(work, unit, home) {
@@ -268,7 +268,7 @@ pub(super) fn everywhere(work: &Work<'_>, unit: usize, members: &[usize]) -> BTr
 }
 
 /// The best host for some members of a unit, within a datacenter if one is given.
-pub(super) fn best(work: &Work<'_>, unit: usize, members: &[usize], within: Option<&str>) -> Option<Choice> {
+pub(super) fn best(work: &Work<'_>, unit: usize, members: &[usize], within: Option<usize>) -> Option<Choice> {
     match work.units[unit].ties.first() {
         None => best_of(work, unit, members, within, work.fleet.ranks.iter().copied()),
         Some(tie) => {
@@ -283,13 +283,16 @@ fn best_of(
     work: &Work<'_>,
     unit: usize,
     members: &[usize],
-    within: Option<&str>,
+    within: Option<usize>,
     ranks: impl Iterator<Item = Rank>,
 ) -> Option<Choice> {
     let stack = work.units[unit].stack;
+    let suited = work.suited(members);
     let takes = |rank: &Rank| {
         let site = rank.2 as usize;
-        (within.is_none() || work.fleet.datacenter(site) == within) && may_take(work, unit, members, site, Coming::New)
+        (within.is_none() || work.fleet.sites[site].datacenter == within)
+            && suited.contains(site)
+            && may_take(work, unit, members, site, Coming::New)
     };
     let choice = |rank: Rank, of_stack, next| Choice { site: rank.2 as usize, rank, of_stack, next };
     match work.stacks[stack].stack.placement {

@@ -6,13 +6,14 @@
 //! the inventory names a datacenter, the fleet counts as one.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::model::stack::Strategy;
 use crate::name::ServiceName;
 use crate::placement::choose::{
     Choice, Points, best, everywhere, hold_rest, hold_whole, join, keep_what_may_stay, settle, why,
 };
+use crate::placement::fleet::WHOLE_FLEET;
 use crate::placement::refusal::Refusal;
 use crate::placement::work::{State, Work, most_common};
 
@@ -22,7 +23,7 @@ pub(super) fn is_kept_in_one(work: &Work<'_>, stack: usize) -> bool {
 }
 
 /// The datacenter where a stack that is kept in one is pinned to, else where most of it was.
-pub(super) fn home<'a>(work: &Work<'a>, stack: usize) -> Option<&'a str> {
+pub(super) fn home(work: &Work<'_>, stack: usize) -> Option<usize> {
     if !is_kept_in_one(work, stack) {
         return None;
     }
@@ -30,18 +31,14 @@ pub(super) fn home<'a>(work: &Work<'a>, stack: usize) -> Option<&'a str> {
         return Some(pinned);
     }
     let members = &work.members[work.stacks[stack].members.clone()];
-    let names: Vec<&str> = {
-        let sites = members.iter().filter_map(|m| m.previous_site);
-        sites.filter_map(|site| work.fleet.datacenter(site)).collect()
-    };
-    let ordered: Vec<&str> = names.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    most_common(names.iter().filter_map(|name| ordered.binary_search(name).ok())).map(|at| ordered[at])
+    let sites = members.iter().filter_map(|m| m.previous_site);
+    most_common(sites.filter_map(|site| work.fleet.sites[site].datacenter))
 }
 
-fn pinned_to<'a>(work: &Work<'a>, stack: usize) -> Option<&'a str> {
+fn pinned_to(work: &Work<'_>, stack: usize) -> Option<usize> {
     let units = &work.units[work.stacks[stack].units.clone()];
     let pins = units.iter().filter_map(|unit| unit.pin);
-    pins.filter_map(|pin| work.fleet.index(pin)).find_map(|site| work.fleet.datacenter(site))
+    pins.filter_map(|pin| work.fleet.index(pin)).find_map(|site| work.fleet.sites[site].datacenter)
 }
 
 /// Places what neither is pinned nor stayed.
@@ -54,10 +51,10 @@ pub(super) fn place_rest(work: &mut Work<'_>, stack: usize) {
     }
     let pinned = pinned_to(work, stack);
     let home = home(work, stack).filter(|_| pinned.is_some() || stays_anywhere(work, &units));
-    let mut failed: BTreeMap<&str, ServiceName> = BTreeMap::new();
+    let mut failed: BTreeMap<usize, ServiceName> = BTreeMap::new();
     if let Some(home) = home {
         match fill(work, &open, home) {
-            Ok(filled) => return explain(work, &filled, &format!(" {home}, where the stack is")),
+            Ok(filled) => return explain(work, &filled, &where_it_is(work, home)),
             Err(service) => {
                 failed.insert(home, service);
             }
@@ -65,36 +62,38 @@ pub(super) fn place_rest(work: &mut Work<'_>, stack: usize) {
     }
     let stayed = vacate_all(work, &units);
     let may_leave = stayed.iter().all(|(_, site, _)| work.fleet.sites[*site].takes_new());
-    let candidates: BTreeSet<&str> = match pinned {
-        Some(_) => BTreeSet::new(),
-        None if !may_leave => BTreeSet::new(),
+    let candidates: Vec<usize> = match pinned {
+        Some(_) => Vec::new(),
+        None if !may_leave => Vec::new(),
         None => {
-            let ranked = work.fleet.ranks.iter();
-            ranked.filter_map(|rank| work.fleet.datacenter(rank.2 as usize)).collect()
+            let all = work.fleet.datacenters.iter().enumerate();
+            all.filter(|(_, d)| d.takes_new).map(|(index, _)| index).collect()
         }
     };
     let mut choices = Vec::new();
-    for name in candidates.iter().copied().filter(|name| Some(*name) != home) {
-        let instances: u64 = {
-            let sites = 0..work.fleet.sites.len();
-            let own = sites.filter(|site| work.fleet.datacenter(*site) == Some(name));
-            own.map(|site| u64::from(work.fleet.sites[site].instances)).sum()
-        };
-        match fill(work, &units, name) {
+    for candidate in candidates.iter().copied().filter(|candidate| Some(*candidate) != home) {
+        let instances = work.fleet.datacenters[candidate].instances;
+        match fill(work, &units, candidate) {
             Ok(filled) => {
                 let total: u64 = filled.iter().map(|(_, c)| u64::from(100_000 - c.rank.0)).sum();
-                choices.push((Reverse(total), instances, name));
+                // The index is in the order of names.
+                choices.push((Reverse(total), instances, candidate));
                 vacate_all(work, &units);
             }
             Err(service) => {
-                failed.insert(name, service);
+                failed.insert(candidate, service);
             }
         }
     }
     choices.sort_unstable();
-    if let Some((Reverse(total), _, name)) = choices.first().copied() {
-        if let Ok(filled) = fill(work, &units, name) {
-            let text = format!(" {name} (best total {} of {} datacenters)", Points(total), candidates.len());
+    if let Some((Reverse(total), _, chosen)) = choices.first().copied() {
+        if let Ok(filled) = fill(work, &units, chosen) {
+            let text = format!(
+                " {} (best total {} of {} datacenters)",
+                work.fleet.datacenters[chosen].name.trim_start(),
+                Points(total),
+                candidates.len()
+            );
             explain(work, &filled, &text);
         }
         return;
@@ -120,7 +119,7 @@ fn stays_anywhere(work: &Work<'_>, units: &[usize]) -> bool {
 }
 
 /// Places units in one datacenter, in order, or none of them; then it names the service that found no host.
-fn fill(work: &mut Work<'_>, units: &[usize], name: &str) -> Result<Vec<(usize, Choice)>, ServiceName> {
+fn fill(work: &mut Work<'_>, units: &[usize], datacenter: usize) -> Result<Vec<(usize, Choice)>, ServiceName> {
     let mut filled = Vec::new();
     let mut joined: Vec<(usize, Vec<usize>)> = Vec::new();
     for unit in units.iter().copied() {
@@ -137,7 +136,7 @@ fn fill(work: &mut Work<'_>, units: &[usize], name: &str) -> Result<Vec<(usize, 
                 }
                 done
             }
-            State::Open => match best(work, unit, &members, Some(name)) {
+            State::Open => match best(work, unit, &members, Some(datacenter)) {
                 Some(choice) => {
                     settle(work, unit, &members, choice.site, "");
                     filled.push((unit, choice));
@@ -161,6 +160,13 @@ fn fill(work: &mut Work<'_>, units: &[usize], name: &str) -> Result<Vec<(usize, 
         }
     }
     Ok(filled)
+}
+
+fn where_it_is(work: &Work<'_>, home: usize) -> String {
+    format!(
+        " {}, where the stack is",
+        work.fleet.datacenters[home].name.trim_start()
+    )
 }
 
 fn explain(work: &mut Work<'_>, filled: &[(usize, Choice)], place: &str) {
@@ -187,19 +193,19 @@ fn vacate_all(work: &mut Work<'_>, units: &[usize]) -> Vec<(usize, usize, String
     had
 }
 
-fn place_what_fits(work: &mut Work<'_>, open: &[usize], home: Option<&str>, failed: &BTreeMap<&str, ServiceName>) {
+fn place_what_fits(work: &mut Work<'_>, open: &[usize], home: Option<usize>, failed: &BTreeMap<usize, ServiceName>) {
     for unit in open.iter().copied() {
         if let Some(home) = home
             && let Ok(filled) = fill(work, &[unit], home)
         {
-            explain(work, &filled, &format!(" {home}, where the stack is"));
+            explain(work, &filled, &where_it_is(work, home));
             continue;
         }
         hold_unfit(work, unit, home, failed);
     }
 }
 
-fn hold_unfit(work: &mut Work<'_>, unit: usize, home: Option<&str>, failed: &BTreeMap<&str, ServiceName>) {
+fn hold_unfit(work: &mut Work<'_>, unit: usize, home: Option<usize>, failed: &BTreeMap<usize, ServiceName>) {
     let members: Vec<usize> = {
         let all = work.units[unit].members.clone();
         all.filter(|m| work.members[*m].site.is_none()).collect()
@@ -210,17 +216,19 @@ fn hold_unfit(work: &mut Work<'_>, unit: usize, home: Option<&str>, failed: &BTr
         all.filter_map(|m| m.site).min()
     };
     for (site, reasons) in refused.values_mut().enumerate() {
-        let datacenter = work.fleet.datacenter(site);
+        let datacenter = work.fleet.sites[site].datacenter;
         match datacenter {
             None => reasons.push(Refusal::NoDatacenter),
-            Some(name) if reasons.is_empty() => reasons.push(match (failed.get(name), anchor) {
-                (Some(service), _) if Some(name) != home => {
-                    Refusal::DatacenterTooSmall { datacenter: name.to_owned(), service: service.clone() }
-                }
+            Some(index) if reasons.is_empty() => reasons.push(match (failed.get(&index), anchor) {
+                (Some(service), _) if Some(index) != home => Refusal::DatacenterTooSmall {
+                    datacenter: work.fleet.datacenters[index].name.trim_start().to_owned(),
+                    service: service.clone(),
+                },
                 (_, Some(anchor)) => Refusal::Anchored { host: work.fleet.sites[anchor].host.name.clone() },
-                (Some(service), None) => {
-                    Refusal::DatacenterTooSmall { datacenter: name.to_owned(), service: service.clone() }
-                }
+                (Some(service), None) => Refusal::DatacenterTooSmall {
+                    datacenter: work.fleet.datacenters[index].name.trim_start().to_owned(),
+                    service: service.clone(),
+                },
                 (None, None) => Refusal::NoDatacenter,
             }),
             Some(_) => {}
@@ -230,8 +238,8 @@ fn hold_unfit(work: &mut Work<'_>, unit: usize, home: Option<&str>, failed: &BTr
         return hold_whole(work, unit);
     }
     keep_what_may_stay(work, unit);
-    let why = match home {
-        Some(home) if !home.is_empty() => format!("the stack stays in datacenter `{home}`, where nothing takes it"),
+    let why = match home.map(|home| work.fleet.datacenters[home].name) {
+        Some(home) if home != WHOLE_FLEET => format!("the stack stays in datacenter `{home}`, where nothing takes it"),
         Some(_) | None => "no datacenter fits the whole stack".to_owned(),
     };
     hold_rest(work, unit, &why, &refused);

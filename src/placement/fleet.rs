@@ -21,14 +21,27 @@ const LOST_AT_ONCE_PERCENT: usize = 55;
 /// In smaller datacenters one dead machine would already be more than the share above.
 const SMALLEST_JUDGED_DATACENTER: usize = 3;
 
+/// Stands for the one datacenter of a fleet that names none; no datacenter's name holds a space at its start.
+pub(super) const WHOLE_FLEET: &str = " the whole fleet";
+
 pub(super) struct Fleet<'a> {
     /// Ordered by name: a lower index is an earlier name.
     pub sites: Vec<Site<'a>>,
     pub engines: Vec<Ports>,
+    /// The hosts of each engine. Ascending.
+    pub engine_sites: Vec<Vec<usize>>,
     /// Of the hosts that may take something new, best first. Filled by [`Fleet::rank_all`].
     pub ranks: BTreeSet<Rank>,
-    /// Whether any host names a datacenter. If none does, the whole fleet counts as one.
-    pub has_datacenters: bool,
+    /// Ordered by name. If no host names one, the whole fleet counts as one without a name.
+    pub datacenters: Vec<Datacenter<'a>>,
+}
+
+pub(super) struct Datacenter<'a> {
+    pub name: &'a str,
+    /// Whether any of its hosts may take something new.
+    pub takes_new: bool,
+    /// Instances of ours in the mapping so far.
+    pub instances: u64,
 }
 
 /// Points missing to 100,000; instances of ours; index of the host. The least is the best.
@@ -37,6 +50,8 @@ pub(super) type Rank = (u32, u32, u32);
 pub(super) struct Site<'a> {
     pub host: &'a Host,
     pub engine: usize,
+    /// Index of the datacenter that it counts to when a stack is kept in one.
+    pub datacenter: Option<usize>,
     pub condition: HostCondition,
     /// Too much was lost at once for this loss to be believed.
     pub loss_excused: bool,
@@ -111,9 +126,19 @@ impl<'a> Fleet<'a> {
             }
             sites.push(site(host, engine, record));
         }
-        let has_datacenters = sites.iter().any(|site| site.host.datacenter.is_some());
+        let mut engine_sites = vec![Vec::new(); engines.len()];
+        for (index, site) in sites.iter().enumerate() {
+            engine_sites[site.engine].push(index);
+        }
+        let datacenters = datacenters(&mut sites);
         excuse_losses(&mut sites);
-        Self { sites, engines, ranks: BTreeSet::new(), has_datacenters }
+        Self {
+            sites,
+            engines,
+            engine_sites,
+            ranks: BTreeSet::new(),
+            datacenters,
+        }
     }
 
     pub(super) fn index(&self, name: &HostName) -> Option<usize> {
@@ -146,6 +171,9 @@ impl<'a> Fleet<'a> {
     pub(super) fn add(&mut self, index: usize, (cpu, memory): (u64, u64), arrival: Arrival) {
         let site = &mut self.sites[index];
         site.instances += 1;
+        if let Some(datacenter) = site.datacenter {
+            self.datacenters[datacenter].instances += 1;
+        }
         site.cpu.add(cpu, arrival);
         site.memory.add(memory, arrival);
         self.rank_again(index);
@@ -154,6 +182,9 @@ impl<'a> Fleet<'a> {
     pub(super) fn remove(&mut self, index: usize, (cpu, memory): (u64, u64), arrival: Arrival) {
         let site = &mut self.sites[index];
         site.instances -= 1;
+        if let Some(datacenter) = site.datacenter {
+            self.datacenters[datacenter].instances -= 1;
+        }
         site.cpu.remove(cpu, arrival);
         site.memory.remove(memory, arrival);
         self.rank_again(index);
@@ -166,15 +197,6 @@ impl<'a> Fleet<'a> {
             site.rank = Some(new);
             self.ranks.remove(&old);
             self.ranks.insert(new);
-        }
-    }
-
-    /// The datacenter that a host counts to when a stack is kept in one.
-    pub(super) fn datacenter(&self, site: usize) -> Option<&'a str> {
-        match &self.sites[site].host.datacenter {
-            Some(name) => Some(name),
-            None if self.has_datacenters => None,
-            None => Some(""),
         }
     }
 }
@@ -310,6 +332,7 @@ fn site<'a>(host: &'a Host, engine: usize, record: Option<&HostRecord>) -> Site<
     Site {
         host,
         engine,
+        datacenter: None,
         condition: record.map_or(HostCondition::Reachable, |r| r.condition),
         loss_excused: false,
         cpu: Room {
@@ -327,6 +350,39 @@ fn site<'a>(host: &'a Host, engine: usize, record: Option<&HostRecord>) -> Site<
         instances: 0,
         rank: None,
     }
+}
+
+/// Tells every host its datacenter.
+fn datacenters<'a>(sites: &mut [Site<'a>]) -> Vec<Datacenter<'a>> {
+    let names: BTreeSet<&str> = sites
+        .iter()
+        .filter_map(|site| site.host.datacenter.as_deref())
+        .collect();
+    let names: Vec<&str> = if names.is_empty() {
+        vec![WHOLE_FLEET]
+    } else {
+        names.into_iter().collect()
+    };
+    let mut datacenters: Vec<Datacenter<'_>> = names
+        .iter()
+        .map(|name| Datacenter {
+            name,
+            takes_new: false,
+            instances: 0,
+        })
+        .collect();
+    for site in sites {
+        let name = site.host.datacenter.as_deref();
+        site.datacenter = match (name, names.as_slice()) {
+            (Some(name), names) => names.binary_search(&name).ok(),
+            (None, [WHOLE_FLEET]) => Some(0),
+            (None, _) => None,
+        };
+        if let Some(index) = site.datacenter {
+            datacenters[index].takes_new |= site.takes_new();
+        }
+    }
+    datacenters
 }
 
 /// Marks the losses that are too many at once to be believed. A host that was declared offline is gone on purpose: it

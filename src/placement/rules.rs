@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use crate::model::host::HostStatus;
 use crate::model::record::HostCondition;
-use crate::model::stack::{OnHostLoss, Strategy};
+use crate::model::stack::{Constraints, OnHostLoss, Stack, Strategy};
 use crate::name::ServiceName;
 use crate::placement::fleet::{Holder, Site};
 use crate::placement::refusal::Refusal;
@@ -166,7 +166,17 @@ fn constraints(
         None if stack.placement == Strategy::Manual && unit.pin.is_none() => judge.refuse(|| Refusal::NoTarget)?,
         None => {}
     }
-    let constraints = &member.service.constraints;
+    asks_of_a_host(stack, &member.service.constraints, site, judge)
+}
+
+/// What depends on nothing but the host, so that it is judged once for all services that ask for the same.
+pub(super) fn asks_of_a_host(
+    stack: &Stack,
+    constraints: &Constraints,
+    site: &Site<'_>,
+    judge: &mut impl Judge,
+) -> ControlFlow<()> {
+    let host = site.host;
     for wanted in [&stack.datacenter, &constraints.datacenter].into_iter().flatten() {
         if host.datacenter.as_ref() != Some(wanted) {
             judge.refuse(|| Refusal::Datacenter { wanted: wanted.clone(), found: host.datacenter.clone() })?;

@@ -3,17 +3,19 @@
 //! Takes the input. Gives instances joined with where they were, units in the order of placing, and the acts that keep
 //! fleet, stacks and instances in step: [`Work::occupy`], [`Work::vacate`], [`Work::hold`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use crate::model::host::Host;
 use crate::model::mapping::Placed;
-use crate::model::record::HostRecord;
-use crate::model::stack::{HostPort, MountSource, NetworkMode, Port, Service, Stack, Strategy};
+use crate::model::stack::{HostPort, NetworkMode, Port, Service, Stack, Strategy};
 use crate::name::{HostName, InstanceId, StackSlug, VolumeName};
+use crate::placement::bonds::{Tie, enemies, local_volumes, ties, together, unstuck, volumes_by_name};
 use crate::placement::fleet::{Arrival, Fleet, Holder, Socket, socket};
 use crate::placement::refusal::Refusal;
+use crate::placement::rules::{AnyRefusal, asks_of_a_host};
 use crate::placement::{Input, Unplaced};
 
 pub(super) struct Work<'a> {
@@ -24,6 +26,8 @@ pub(super) struct Work<'a> {
     /// By stack, then by position and number of their first member.
     pub units: Vec<Unit<'a>>,
     pub held: BTreeMap<InstanceId, Unplaced>,
+    /// Hosts that fit what services ask of a host; found by [`Member::suits`].
+    suits: Vec<Suited>,
     /// `0..members.len()`, of which slices name members.
     numbers: Vec<usize>,
 }
@@ -37,8 +41,28 @@ pub(super) struct StackWork<'a> {
     pub unstuck: Option<String>,
     /// Per service, by its index: services that must not be on its host. Empty if no service has any.
     pub enemies: Vec<BTreeSet<usize>>,
-    /// (site, service) → instances of this stack in the mapping so far.
+    /// (site, service) → instances of this stack in the mapping so far, or held where they were.
     pub placed: BTreeMap<(usize, usize), u32>,
+    /// The same per site.
+    pub on_site: BTreeMap<usize, u32>,
+}
+
+impl StackWork<'_> {
+    fn count(&mut self, site: usize, service: usize) {
+        *self.placed.entry((site, service)).or_default() += 1;
+        *self.on_site.entry(site).or_default() += 1;
+    }
+
+    fn discount(&mut self, site: usize, service: usize) {
+        fn less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
+            match counts.get_mut(&key) {
+                Some(n) if *n > 1 => *n -= 1,
+                Some(_) | None => drop(counts.remove(&key)),
+            }
+        }
+        less(&mut self.placed, (site, service));
+        less(&mut self.on_site, site);
+    }
 }
 
 /// One instance.
@@ -48,11 +72,44 @@ pub(super) struct Member<'a> {
     pub service: &'a Service,
     /// Index of the service in its stack.
     pub service_index: usize,
+    /// Which hosts fit what the service asks of a host; none: all.
+    pub suits: Option<usize>,
     pub pin: Option<&'a HostName>,
     pub previous: Option<&'a Placed>,
     pub previous_site: Option<usize>,
     pub site: Option<usize>,
     pub why: String,
+}
+
+/// Hosts by index, one bit each; empty: all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Suited(Vec<u64>);
+
+static ANY: Suited = Suited(Vec::new());
+
+impl Suited {
+    pub(super) fn contains(&self, site: usize) -> bool {
+        self.0.is_empty() || self.0[site / 64] & (1 << (site % 64)) != 0
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
+    }
+}
+
+/// What a service asks of a host, as a key: datacenters, labels, least amounts, `notOn`.
+type Asks<'a> = (
+    (&'a Option<String>, &'a Option<String>),
+    &'a BTreeMap<String, String>,
+    (Option<u64>, Option<u64>),
+    &'a BTreeSet<HostName>,
+);
+
+/// What is known of a stack from before.
+struct Known<'k, 'a> {
+    /// Ordered by service and number.
+    previous: &'k [(&'a InstanceId, &'a Placed)],
+    volumes: &'k BTreeMap<&'a VolumeName, Vec<&'a HostName>>,
 }
 
 /// Instances that must be on one host.
@@ -68,15 +125,6 @@ pub(super) struct Unit<'a> {
     pub left: Option<String>,
 }
 
-/// A local volume whose data exists.
-pub(super) struct Tie<'a> {
-    pub volume: &'a VolumeName,
-    /// Hosts of the inventory that reach the data. Ascending.
-    pub sites: Vec<usize>,
-    /// All hosts that are known to have it, also those that left the inventory.
-    pub hosts: Vec<&'a HostName>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Nothing is decided.
@@ -88,14 +136,18 @@ pub(super) enum State {
 
 impl<'a> Work<'a> {
     pub(super) fn new(input: &Input<'a>) -> Self {
+        let services = input.stacks.values().flat_map(|stack| &stack.services);
+        let size = services.map(|service| service.replicas as usize).sum();
         let mut work = Self {
             fleet: Fleet::new(input.inventory, input.ledger),
             stacks: Vec::with_capacity(input.stacks.len()),
-            members: Vec::new(),
-            units: Vec::new(),
+            members: Vec::with_capacity(size),
+            units: Vec::with_capacity(size),
             held: BTreeMap::new(),
+            suits: Vec::new(),
             numbers: Vec::new(),
         };
+        let mut asks = BTreeMap::new();
         let volumes = volumes_by_name(input, &work.fleet);
         let mut previous = input.previous.iter().peekable();
         let mut of_stack: Vec<(&InstanceId, &Placed)> = Vec::new();
@@ -105,7 +157,8 @@ impl<'a> Work<'a> {
             while let Some(entry) = previous.next_if(|(id, _)| id.stack == *slug) {
                 of_stack.push(entry);
             }
-            work.add_stack(input, slug, stack, &of_stack, &volumes);
+            let known = Known { previous: &of_stack, volumes: &volumes };
+            work.add_stack(input, (slug, stack), &known, &mut asks);
         }
         work.numbers = (0..work.members.len()).collect();
         let mut promised = vec![(0u64, 0u64); work.fleet.sites.len()];
@@ -120,14 +173,55 @@ impl<'a> Work<'a> {
         work
     }
 
+    /// The hosts that fit what some members ask of a host.
+    pub(super) fn suited(&self, members: &[usize]) -> Cow<'_, Suited> {
+        let mut suited = Cow::Borrowed(&ANY);
+        let mut last = None;
+        for next in members.iter().map(|m| self.members[*m].suits) {
+            if let Some(next) = next.filter(|_| next != last) {
+                suited = match suited.0.is_empty() {
+                    true => Cow::Borrowed(&self.suits[next]),
+                    false => Cow::Owned(suited.and(&self.suits[next])),
+                };
+            }
+            last = next;
+        }
+        suited
+    }
+
+    /// Judges every host once for all services that ask for the same; none where nothing is asked.
+    fn suits(&mut self, stack: &'a Stack, service: &'a Service, asks: &mut BTreeMap<Asks<'a>, usize>) -> Option<usize> {
+        let constraints = &service.constraints;
+        let own = (
+            (&stack.datacenter, &constraints.datacenter),
+            &constraints.labels,
+            (constraints.min_cpu, constraints.min_memory),
+            &constraints.not_on,
+        );
+        if own == ((&None, &None), &BTreeMap::new(), (None, None), &BTreeSet::new()) {
+            return None;
+        }
+        let index = *asks.entry(own).or_insert_with(|| {
+            let mut suited = Suited(vec![0; self.fleet.sites.len().div_ceil(64)]);
+            for (index, site) in self.fleet.sites.iter().enumerate() {
+                if asks_of_a_host(stack, constraints, site, &mut AnyRefusal).is_continue() {
+                    suited.0[index / 64] |= 1 << (index % 64);
+                }
+            }
+            self.suits.push(suited);
+            self.suits.len() - 1
+        });
+        Some(index)
+    }
+
     fn add_stack(
         &mut self,
         input: &Input<'a>,
-        slug: &'a StackSlug,
-        stack: &'a Stack,
-        previous: &[(&'a InstanceId, &'a Placed)],
-        volumes: &BTreeMap<&VolumeName, Vec<&'a HostName>>,
+        (slug, stack): (&'a StackSlug, &'a Stack),
+        known: &Known<'_, 'a>,
+        asks: &mut BTreeMap<Asks<'a>, usize>,
     ) {
+        let Known { previous, volumes } = known;
         let index = self.stacks.len();
         let (first_unit, first_member) = (self.units.len(), self.members.len());
         for services in together(stack) {
@@ -140,8 +234,14 @@ impl<'a> Work<'a> {
             let size = if alone { 1 } else { waiting.len().max(1) };
             for chunk in waiting.chunks(size) {
                 let start = self.members.len();
+                let mut last = None;
                 for (service_index, number) in chunk {
                     let service = &*stack.services[*service_index];
+                    let suits = match last {
+                        Some((same, suits)) if same == *service_index => suits,
+                        Some(_) | None => self.suits(stack, service, asks),
+                    };
+                    last = Some((*service_index, suits));
                     let was = previous
                         .binary_search_by(|(id, _)| (&id.service, id.number).cmp(&(&service.name, *number)))
                         .ok()
@@ -151,6 +251,7 @@ impl<'a> Work<'a> {
                         stack: index,
                         service,
                         service_index: *service_index,
+                        suits,
                         pin: service.target_host.as_ref().or(stack.target_host.as_ref()),
                         previous: was,
                         previous_site: was.and_then(|placed| self.fleet.index(&placed.host)),
@@ -174,6 +275,7 @@ impl<'a> Work<'a> {
             unstuck: unstuck(input, slug, stack),
             enemies: enemies(stack),
             placed: BTreeMap::new(),
+            on_site: BTreeMap::new(),
         });
     }
 
@@ -194,8 +296,7 @@ impl<'a> Work<'a> {
             }
         }
         self.fleet.add(site, entry.ask(), entry.arrival(site));
-        let placed = &mut self.stacks[entry.stack].placed;
-        *placed.entry((site, entry.service_index)).or_default() += 1;
+        self.stacks[entry.stack].count(site, entry.service_index);
     }
 
     /// Undoes [`Work::occupy`].
@@ -211,18 +312,11 @@ impl<'a> Work<'a> {
             }
         }
         self.fleet.remove(site, entry.ask(), entry.arrival(site));
-        let placed = &mut self.stacks[entry.stack].placed;
-        let key = (site, entry.service_index);
-        let left = placed.get(&key).map_or(0, |n| n - 1);
-        if left == 0 {
-            placed.remove(&key);
-        } else {
-            placed.insert(key, left);
-        }
+        self.stacks[entry.stack].discount(site, entry.service_index);
     }
 
-    /// Notes that an instance has no host. What was running is left alone by the plan, so its room and its ports stay
-    /// taken where it was.
+    /// Notes that an instance has no host. What was running is left alone by the plan, so its room, its ports and
+    /// its neighbourhood (`notWith`) stay taken where it was.
     pub(super) fn hold(&mut self, member: usize, unplaced: Unplaced) {
         let entry = &self.members[member];
         if let (Some(site), Some(previous)) = (entry.previous_site, entry.previous) {
@@ -231,18 +325,21 @@ impl<'a> Work<'a> {
                 let wanted = socket(Some(port.host_ip), port.host_port, port.protocol);
                 self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
             }
+            // It may come back with what it asks for now.
+            for port in &entry.service.ports {
+                if let Some(wanted) = entry.fixed_socket(port, self.fleet.sites[site].host) {
+                    self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
+                }
+            }
             self.fleet.add(site, entry.ask(), Arrival::WasHere);
+            self.stacks[entry.stack].count(site, entry.service_index);
         }
         self.held.insert(self.members[member].id.clone(), unplaced);
     }
 
     /// How many instances of a stack are on a site so far.
     pub(super) fn of_stack(&self, stack: usize, site: usize) -> u32 {
-        let placed = &self.stacks[stack].placed;
-        if placed.is_empty() {
-            return 0;
-        }
-        placed.range((site, 0)..=(site, usize::MAX)).map(|(_, n)| n).sum()
+        self.stacks[stack].on_site.get(&site).copied().unwrap_or(0)
     }
 }
 
@@ -288,146 +385,6 @@ impl Member<'_> {
 /// One sentence and every host's reasons.
 pub(super) fn unplaced(why: String, refusals: BTreeMap<HostName, Vec<Refusal>>) -> Unplaced {
     Unplaced { why, refusals }
-}
-
-fn unstuck(input: &Input<'_>, slug: &StackSlug, stack: &Stack) -> Option<String> {
-    let record = input.ledger.records.get(slug)?;
-    let was = record.next.as_ref().or(record.running.as_ref())?;
-    if was.placement != stack.placement {
-        let (from, to) = (was.placement.as_str(), stack.placement.as_str());
-        return Some(format!("placement changed from `{from}` to `{to}`"));
-    }
-    (was.datacenter != stack.datacenter).then(|| {
-        let text = |name: &Option<String>| name.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"));
-        format!("datacenter changed from {} to {}", text(&was.datacenter), text(&stack.datacenter))
-    })
-}
-
-/// Services of a stack in sets that must be on one host, by index, ordered by their first.
-fn together(stack: &Stack) -> Vec<Vec<usize>> {
-    if stack.placement == Strategy::Single {
-        return vec![(0..stack.services.len()).collect()];
-    }
-    let mut sets: Vec<Vec<usize>> = Vec::new();
-    let mut set_of: BTreeMap<&VolumeName, usize> = BTreeMap::new();
-    for (index, service) in stack.services.iter().enumerate() {
-        let mut own: Option<usize> = None;
-        for volume in local_volumes(stack, service) {
-            match (set_of.get(volume).copied(), own) {
-                (Some(set), None) => {
-                    sets[set].push(index);
-                    own = Some(set);
-                }
-                (Some(set), Some(mine)) if set != mine => {
-                    // Two sets become one; the emptied one is dropped at the end.
-                    let (keep, drop) = (set.min(mine), set.max(mine));
-                    let moved = std::mem::take(&mut sets[drop]);
-                    sets[keep].extend(moved);
-                    for set in set_of.values_mut().filter(|set| **set == drop) {
-                        *set = keep;
-                    }
-                    own = Some(keep);
-                }
-                (Some(_), Some(_)) => {}
-                (None, Some(mine)) => {
-                    set_of.insert(volume, mine);
-                }
-                (None, None) => {
-                    sets.push(vec![index]);
-                    own = Some(sets.len() - 1);
-                    set_of.insert(volume, sets.len() - 1);
-                }
-            }
-        }
-        if own.is_none() {
-            sets.push(vec![index]);
-        }
-    }
-    sets.retain(|set| !set.is_empty());
-    for set in &mut sets {
-        set.sort_unstable();
-    }
-    sets.sort_unstable();
-    sets
-}
-
-/// A volume is local unless its driver is another one than `local`.
-pub(super) fn local_volumes<'a>(stack: &'a Stack, service: &'a Service) -> impl Iterator<Item = &'a VolumeName> {
-    service.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume(name) => {
-            stack.volumes.get(name).is_none_or(|volume| volume.driver == "local").then_some(name)
-        }
-        MountSource::Bind(_) | MountSource::Tmpfs => None,
-    })
-}
-
-fn enemies(stack: &Stack) -> Vec<BTreeSet<usize>> {
-    if stack.services.iter().all(|s| s.constraints.not_with.is_empty()) {
-        return Vec::new();
-    }
-    let mut enemies = vec![BTreeSet::new(); stack.services.len()];
-    for (index, service) in stack.services.iter().enumerate() {
-        for (other, candidate) in stack.services.iter().enumerate() {
-            if service.constraints.not_with.contains(&candidate.name) {
-                enemies[index].insert(other);
-                enemies[other].insert(index);
-            }
-        }
-    }
-    enemies
-}
-
-fn volumes_by_name<'a>(input: &Input<'a>, fleet: &Fleet<'a>) -> BTreeMap<&'a VolumeName, Vec<&'a HostName>> {
-    let mut hosts: BTreeMap<&VolumeName, Vec<&HostName>> = BTreeMap::new();
-    let known = |(name, record): &(&'a HostName, &'a HostRecord)| {
-        // Without a volume the entry of a host that left the inventory says nothing.
-        !record.volumes.is_empty() || fleet.index(name).is_some()
-    };
-    for (name, record) in input.ledger.hosts.iter().filter(known) {
-        for volume in &record.volumes {
-            hosts.entry(volume).or_default().push(name);
-        }
-    }
-    hosts
-}
-
-/// The volumes of a unit whose data exists, and where.
-///
-/// Where several hosts have a volume of one name, the data is where the unit last ran. Where the ledger knows nothing
-/// of the host that it ran on, the volume is taken to exist there: not seen is not absent.
-fn ties<'a>(
-    input: &Input<'a>,
-    fleet: &Fleet<'a>,
-    slug: &StackSlug,
-    stack: &'a Stack,
-    members: &[Member<'a>],
-    volumes: &BTreeMap<&VolumeName, Vec<&'a HostName>>,
-) -> Vec<Tie<'a>> {
-    let mut ties: Vec<Tie<'a>> = Vec::new();
-    for member in members {
-        for volume in local_volumes(stack, member.service) {
-            let left = input.leave_volumes.contains(&(slug.clone(), volume.clone()));
-            if left || ties.iter().any(|tie| tie.volume == volume) {
-                continue;
-            }
-            let mut hosts = volumes.get(volume).cloned().unwrap_or_default();
-            let users = members.iter().filter(|m| local_volumes(stack, m.service).any(|other| other == volume));
-            if let Some(last) = users.filter_map(|m| m.previous).map(|placed| &placed.host).next() {
-                let unknown = !input.ledger.hosts.contains_key(last);
-                if hosts.contains(&last) || (hosts.is_empty() && unknown) {
-                    hosts = vec![last];
-                }
-            }
-            if hosts.is_empty() {
-                continue;
-            }
-            let engines: BTreeSet<usize> =
-                hosts.iter().filter_map(|name| fleet.index(name)).map(|site| fleet.sites[site].engine).collect();
-            let sites = (0..fleet.sites.len()).filter(|site| engines.contains(&fleet.sites[*site].engine)).collect();
-            ties.push(Tie { volume, sites, hosts });
-        }
-    }
-    ties
 }
 
 /// The most frequent; of several the least.

@@ -17,8 +17,8 @@ use crate::reconcile::understand::Understood;
 use crate::source::Source;
 use crate::status::hosts::Use;
 
-/// Makes the engine that listens at an endpoint. It connects only when first asked something.
-pub type Connect = Arc<dyn Fn(&Host, &Endpoint) -> Option<Arc<dyn Engine>> + Send + Sync>;
+/// Makes the engine that listens at an endpoint, or says why there can be none. It connects when first asked something.
+pub type Connect = Arc<dyn Fn(&Host, &Endpoint) -> Result<Arc<dyn Engine>, String> + Send + Sync>;
 
 /// One watched repository with everything around it.
 pub struct Site {
@@ -77,9 +77,14 @@ impl Site {
             if engines.contains_key(endpoint) {
                 continue;
             }
-            let engine = self.engines.get(endpoint).cloned().or_else(|| (self.connect)(host, endpoint));
-            if let Some(engine) = engine {
-                engines.insert(endpoint.clone(), engine);
+            let known = self.engines.get(endpoint).cloned();
+            match known.map_or_else(|| (self.connect)(host, endpoint), Ok) {
+                Ok(engine) => {
+                    engines.insert(endpoint.clone(), engine);
+                }
+                Err(why) => {
+                    self.observer.hear(BTreeMap::from([(endpoint.clone(), Err(why))]));
+                }
             }
         }
         self.engines = engines;

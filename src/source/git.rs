@@ -124,3 +124,46 @@ pub(crate) fn last_lines(stderr: &str) -> String {
     let text = lines[lines.len().saturating_sub(LINES)..].join("; ");
     if text.is_empty() { "it did not say why".to_owned() } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::{last_lines, run};
+    use crate::source::SourceError;
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_costs_the_deadline_and_leaves_no_process() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        git2::Repository::init_bare(folder.path()).expect("a repository");
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("git://{}/fleet", server.local_addr().expect("an address"));
+        let arguments = ["ls-remote", "--end-of-options", &url];
+        let asked = run(folder.path(), &arguments, Duration::from_secs(2));
+        let (asked, connection) = tokio::join!(asked, server.accept());
+        assert!(matches!(&asked, Err(SourceError::Deadline { act, .. }) if act == "ls-remote"));
+        // All that `git` sent before it was killed, and then the end.
+        let mut connection = connection.expect("git connects").0;
+        let mut sent = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(20), connection.read_to_end(&mut sent));
+        assert!(end.await.is_ok(), "somebody still holds the connection");
+    }
+
+    #[tokio::test]
+    async fn a_scheme_that_runs_programs_is_not_allowed_even_by_its_url() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        git2::Repository::init_bare(folder.path()).expect("a repository");
+        let arguments = ["ls-remote", "--end-of-options", "ext::true"];
+        let error = run(folder.path(), &arguments, Duration::from_secs(20)).await.expect_err("refused");
+        assert!(error.to_string().contains("not allowed"), "{error}");
+    }
+
+    #[test]
+    fn a_message_is_the_end_of_what_git_said() {
+        assert_eq!(last_lines("a\n\nb\nc\nd\nfatal: no\n"), "b; c; d; fatal: no");
+        assert_eq!(last_lines(""), "it did not say why");
+    }
+}

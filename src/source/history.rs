@@ -5,12 +5,13 @@
 //! Never walks what an earlier call has walked, as long as the history only grows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
-use git2::{Commit, DiffOptions, ErrorCode, Oid, Repository, Sort, Tree};
+use git2::{Commit, ErrorCode, Oid, Repository, Sort};
 
-use super::{SourceError, Trailer, find_commit, open_repository, reading, revision};
+use super::local::open_repository;
+use super::trees::Trees;
+use super::{Inner, SourceError, Trailer, find_commit, reading, revision};
 use crate::name::Revision;
 
 /// About ten years of a busy team; a walk over so many takes seconds and happens once, at the start.
@@ -25,63 +26,87 @@ const MOST_REMEMBERED: usize = 100_000;
 /// Who changed which path last, as seen from one commit.
 #[derive(Default)]
 pub(super) struct Changes {
-    head: Option<Oid>,
+    head: Option<Revision>,
     /// None: no commit ever had the path.
-    last: BTreeMap<Arc<str>, Option<Oid>>,
+    last: BTreeMap<Arc<str>, Option<Revision>>,
 }
 
 pub(super) fn last_changes(
-    git_dir: &Path,
+    inner: &Inner,
     head: &Revision,
     paths: &BTreeSet<Arc<str>>,
     known: &mut Changes,
 ) -> Result<BTreeMap<Arc<str>, Revision>, SourceError> {
-    // Opened for this walk: libgit2 keeps what it has read for as long as a repository is open.
-    let repository = open_repository(git_dir)?;
-    let head = find_commit(&repository, head)?.id();
+    if known.head.as_ref() != Some(head) || !paths.iter().all(|path| known.last.contains_key(path)) {
+        if known.head.is_none() {
+            // Opened for this long walk: libgit2 keeps what it has read for as long as a repository is open.
+            learn(&open_repository(&inner.git_dir)?, head, paths, known)?;
+        } else {
+            learn(&inner.repository(), head, paths, known)?;
+        }
+    }
+    let answer = |path: &Arc<str>| {
+        let last = known.last.get(path)?.clone()?;
+        Some((Arc::clone(path), last))
+    };
+    Ok(paths.iter().filter_map(answer).collect())
+}
+
+fn learn(
+    repository: &Repository,
+    head: &Revision,
+    paths: &BTreeSet<Arc<str>>,
+    known: &mut Changes,
+) -> Result<(), SourceError> {
+    let first = find_commit(repository, head)?;
     let mut wanted = paths.clone();
-    if known.head == Some(head) {
+    let same_head = known.head.as_ref() == Some(head);
+    if same_head {
         wanted.retain(|path| !known.last.contains_key(path));
     } else if known.last.len() <= MOST_REMEMBERED {
         wanted.extend(known.last.keys().cloned());
     }
-    if !wanted.is_empty() {
-        let found = Walk::from(&repository, known).run(head, wanted)?;
-        if known.head != Some(head) {
-            *known = Changes { head: Some(head), last: BTreeMap::new() };
-        }
-        known.last.extend(found);
-    }
-    let answer = |path: &Arc<str>| {
-        let id = (*known.last.get(path)?)?;
-        Some((Arc::clone(path), revision(id)))
+    let walk = Walk {
+        repository,
+        trees: Trees::of(repository.odb().map_err(reading("open the object database"))?),
+        known_head: known.head.as_ref().and_then(|head| Oid::from_str(head.as_str()).ok()),
+        known,
+        at: BTreeMap::new(),
+        found: BTreeMap::new(),
     };
-    Ok(paths.iter().filter_map(answer).collect())
+    let found = walk.run(&first, wanted)?;
+    if same_head {
+        known.last.extend(found);
+    } else {
+        *known = Changes { head: Some(head.clone()), last: found };
+    }
+    Ok(())
 }
 
 /// One walk for many paths. Each path goes from a commit to the first parent that has it in the same shape; the commit
 /// that has no such parent changed it. That is the first commit that `git log PATH` shows.
 struct Walk<'a> {
     repository: &'a Repository,
+    trees: Trees<'a>,
+    known_head: Option<Oid>,
     known: &'a Changes,
     /// Paths by the commit that they have come to, the newest commit last.
     at: BTreeMap<(i64, Oid), BTreeSet<Arc<str>>>,
-    found: BTreeMap<Arc<str>, Option<Oid>>,
+    found: BTreeMap<Arc<str>, Option<Revision>>,
 }
 
-impl<'a> Walk<'a> {
-    fn from(repository: &'a Repository, known: &'a Changes) -> Self {
-        Self { repository, known, at: BTreeMap::new(), found: BTreeMap::new() }
-    }
-
-    fn run(mut self, head: Oid, paths: BTreeSet<Arc<str>>) -> Result<BTreeMap<Arc<str>, Option<Oid>>, SourceError> {
-        let first = self.find(head)?;
-        self.at.insert((first.time().seconds(), head), paths);
+impl Walk<'_> {
+    fn run(
+        mut self,
+        head: &Commit<'_>,
+        paths: BTreeSet<Arc<str>>,
+    ) -> Result<BTreeMap<Arc<str>, Option<Revision>>, SourceError> {
+        self.at.insert((head.time().seconds(), head.id()), paths);
         let mut commits = 0;
         while let Some(((_, id), paths)) = self.at.pop_last() {
             commits += 1;
             if commits > MOST_COMMITS {
-                self.found.extend(paths.into_iter().map(|path| (path, Some(id))));
+                self.found_at(id, paths);
             } else {
                 self.visit(id, paths)?;
             }
@@ -90,22 +115,21 @@ impl<'a> Walk<'a> {
     }
 
     fn visit(&mut self, id: Oid, mut paths: BTreeSet<Arc<str>>) -> Result<(), SourceError> {
-        if self.known.head == Some(id) {
+        if self.known_head == Some(id) {
             paths.retain(|path| match self.known.last.get(path) {
                 Some(last) => {
-                    self.found.insert(Arc::clone(path), *last);
+                    self.found.insert(Arc::clone(path), last.clone());
                     false
                 }
                 None => true,
             });
+        }
+        let commit = self.repository.find_commit(id).map_err(reading(&format!("read commit {id}")))?;
+        let mut has_parent = false;
+        for parent_id in commit.parent_ids() {
             if paths.is_empty() {
                 return Ok(());
             }
-        }
-        let commit = self.find(id)?;
-        let tree = commit.tree().map_err(reading(&format!("read the tree of {id}")))?;
-        let mut has_parent = false;
-        for parent_id in commit.parent_ids() {
             let parent = match self.repository.find_commit(parent_id) {
                 Ok(parent) => parent,
                 // A shallow clone ends here; so does `git log`.
@@ -113,55 +137,31 @@ impl<'a> Walk<'a> {
                 Err(error) => return Err(reading(&format!("read commit {parent_id}"))(error)),
             };
             has_parent = true;
-            let mut same = paths.clone();
-            if parent.tree_id() != tree.id() {
-                let parent_tree = parent.tree().map_err(reading(&format!("read the tree of {parent_id}")))?;
-                for path in changed(self.repository, Some(&parent_tree), &tree)? {
-                    same.remove(path.as_str());
-                }
+            let changed = self.trees.changed(Some(parent.tree_id()), Some(commit.tree_id()), &paths)?;
+            for path in &changed {
+                paths.remove(path);
             }
+            // What is the same there goes on from there; the rest tries the next parent.
+            let mut same = std::mem::replace(&mut paths, changed);
             if !same.is_empty() {
-                paths.retain(|path| !same.contains(path));
-                self.at.entry((parent.time().seconds(), parent_id)).or_default().append(&mut same);
-            }
-            if paths.is_empty() {
-                return Ok(());
+                let at = (parent.time().seconds(), parent_id);
+                self.at.entry(at).or_default().append(&mut same);
             }
         }
         if !has_parent {
-            let here: BTreeSet<String> = changed(self.repository, None, &tree)?.into_iter().collect();
-            paths.retain(|path| {
-                let made_here = here.contains(&**path);
-                if !made_here {
-                    self.found.insert(Arc::clone(path), None);
-                }
-                made_here
-            });
+            let made_here = self.trees.changed(None, Some(commit.tree_id()), &paths)?;
+            let never = paths.difference(&made_here).map(|path| (Arc::clone(path), None));
+            self.found.extend(never);
+            paths = made_here;
         }
-        self.found.extend(paths.into_iter().map(|path| (path, Some(id))));
+        self.found_at(id, paths);
         Ok(())
     }
 
-    fn find(&self, id: Oid) -> Result<Commit<'a>, SourceError> {
-        self.repository.find_commit(id).map_err(reading(&format!("read commit {id}")))
+    fn found_at(&mut self, commit: Oid, paths: BTreeSet<Arc<str>>) {
+        let commit = Some(revision(commit));
+        self.found.extend(paths.into_iter().map(|path| (path, commit.clone())));
     }
-}
-
-/// Paths of files that differ between two trees. A path that is not UTF-8 is nobody's and left out.
-fn changed(repository: &Repository, old: Option<&Tree<'_>>, new: &Tree<'_>) -> Result<Vec<String>, SourceError> {
-    let mut options = DiffOptions::new();
-    options.skip_binary_check(true).include_typechange(true);
-    let diff = repository
-        .diff_tree_to_tree(old, Some(new), Some(&mut options))
-        .map_err(reading(&format!("compare the tree {}", new.id())))?;
-    let paths = diff.deltas().flat_map(|delta| {
-        let (old, new) = (delta.old_file(), delta.new_file());
-        let path = |file: git2::DiffFile<'_>| Some(std::str::from_utf8(file.path_bytes()?).ok()?.to_owned());
-        [path(old), path(new)]
-    });
-    let mut paths: Vec<String> = paths.flatten().collect();
-    paths.dedup();
-    Ok(paths)
 }
 
 pub(super) fn trailers(

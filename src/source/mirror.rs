@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use git2::{Repository, RepositoryInitOptions};
 
-use super::{Inner, LEDGER_BRANCH, Place, REMOTE, SourceError, blocking, git, location, open_repository, reading};
+use super::local::open_repository;
+use super::{Inner, LEDGER_BRANCH, Place, REMOTE, SourceError, blocking, git, location, reading};
 use crate::name::Digest;
 
 /// A server that has not answered by then will not do so for the sake of a few seconds more.

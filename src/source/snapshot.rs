@@ -45,7 +45,7 @@ struct Folder {
 #[derive(Clone)]
 enum Entry {
     Folder(Arc<Folder>),
-    File(SourceFile),
+    File(Oid, SourceFile),
     Problem(TreeProblem),
 }
 
@@ -107,18 +107,19 @@ pub(super) fn read_paths(
     paths.dedup();
     for path in paths {
         let plain = !path.is_empty() && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-        let entry = match plain {
-            true => tree.get_path(path.as_ref()),
-            false => continue,
-        };
+        if !plain {
+            continue;
+        }
         // Absent, or below something that is no folder.
-        let Ok(entry) = entry else { continue };
+        let Ok(entry) = tree.get_path(path.as_ref()) else {
+            continue;
+        };
         let path: Arc<str> = path.into();
         if let Some(why) = mode_problem(entry.filemode()) {
             snapshot.problems.push(TreeProblem { path, why });
         } else if entry.kind() == Some(ObjectType::Blob) {
             match reader.file(path, entry.id())? {
-                Entry::File(file) => snapshot.files.push(file),
+                Entry::File(_, file) => snapshot.files.push(file),
                 Entry::Problem(problem) => snapshot.problems.push(problem),
                 Entry::Folder(_) => {}
             }
@@ -185,18 +186,18 @@ impl Reader<'_> {
                 } else {
                     let earlier = match earlier {
                         Some(Entry::Folder(folder)) => Some(folder),
-                        Some(Entry::File(_) | Entry::Problem(_)) | None => None,
+                        Some(Entry::File(..) | Entry::Problem(_)) | None => None,
                     };
                     Entry::Folder(self.folder(&path(), entry.id(), earlier, depth + 1)?)
                 }
             } else if is_read(name) {
                 self.files += 1;
                 self.within_limits()?;
-                let path = match earlier {
-                    Some(Entry::File(file)) => Arc::clone(&file.path),
-                    Some(Entry::Folder(_) | Entry::Problem(_)) | None => path().into(),
-                };
-                self.file(path, entry.id())?
+                match earlier {
+                    Some(same @ Entry::File(blob, _)) if *blob == entry.id() => same.clone(),
+                    Some(Entry::File(_, file)) => self.file(Arc::clone(&file.path), entry.id())?,
+                    Some(Entry::Folder(_) | Entry::Problem(_)) | None => self.file(path().into(), entry.id())?,
+                }
             } else {
                 continue;
             };
@@ -216,7 +217,10 @@ impl Reader<'_> {
             }
         };
         Ok(match text {
-            Text::Read(text) => Entry::File(SourceFile { path, blob: blob.to_string().into(), text }),
+            Text::Read(text) => {
+                let id = blob.to_string().into();
+                Entry::File(blob, SourceFile { path, blob: id, text })
+            }
             Text::Problem(why) => Entry::Problem(TreeProblem { path, why }),
         })
     }
@@ -267,7 +271,7 @@ fn flatten_entries(folder: &Folder, into: &mut Snapshot) {
     for (_, entry) in &folder.entries {
         match entry {
             Entry::Folder(folder) => flatten_entries(folder, into),
-            Entry::File(file) => into.files.push(file.clone()),
+            Entry::File(_, file) => into.files.push(file.clone()),
             Entry::Problem(problem) => into.problems.push(problem.clone()),
         }
     }

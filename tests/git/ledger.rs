@@ -236,6 +236,24 @@ async fn the_ledger_is_pushed_and_a_fresh_clone_reads_it_from_the_remote_branch(
 }
 
 #[tokio::test]
+async fn a_remote_ledger_that_is_ahead_is_the_one_that_is_read_and_built_on() {
+    let remote = Repo::bare();
+    let (one, two) = (Repo::clone_of(&remote), Repo::clone_of(&remote));
+    let (first, second) = (ledger_of(&one).await, ledger_of(&two).await);
+    first.commit(change(&[record("shop", "host-1")])).await.unwrap();
+    first.push().await.unwrap();
+    two.git(&["fetch", "--quiet", "origin"]);
+    second.commit(change(&[record("blog", "host-1")])).await.unwrap();
+    second.push().await.unwrap();
+    one.git(&["fetch", "--quiet", "origin"]);
+    assert_eq!(first.read().await.unwrap().records.len(), 2);
+    assert_eq!(first.push().await.unwrap(), Pushed::UpToDate);
+    first.commit(change(&[record("third", "host-1")])).await.unwrap();
+    assert_eq!(first.push().await.unwrap(), Pushed::Done);
+    assert_eq!(remote.git(&["rev-list", "--count", "bayplan/status"]), "3");
+}
+
+#[tokio::test]
 async fn a_mirror_reads_and_pushes_the_ledger_of_its_remote() {
     let remote = Repo::bare();
     let here = Repo::clone_of(&remote);

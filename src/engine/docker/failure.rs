@@ -52,12 +52,13 @@ pub fn status(call: &'static str, status: u16, message: String) -> EngineError {
 
 /// Why a start failed: a taken port keeps the container `created`.
 pub fn of_start(error: Error) -> EngineError {
-    match error {
-        Error::DockerResponseServerError { status_code, message } if status_code >= 500 && names_a_port(&message) => {
-            EngineError::PortTaken { why: message }
-        }
-        other => of("start", other),
+    if let Error::DockerResponseServerError { status_code, message } = &error
+        && *status_code >= 500
+        && names_a_port(message)
+    {
+        return EngineError::PortTaken { why: message.clone() };
     }
+    of("start", error)
 }
 
 // Lower case matters: `Address already in use` is what an engine says of a container's own address on its network.

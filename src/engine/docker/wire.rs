@@ -85,13 +85,11 @@ pub fn pool(place: Place) -> Pool {
         .build(Connector(place))
 }
 
+/// An answer of an engine, to come.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, bollard::errors::Error>> + Send>>;
+
 /// Carries requests of the API library.
-pub fn transport(
-    pool: Pool,
-    agreed: Agreed,
-) -> impl Fn(BollardRequest) -> Pin<Box<dyn Future<Output = Result<Response<Incoming>, bollard::errors::Error>> + Send>>
-+ Send
-+ Sync {
+pub fn transport(pool: Pool, agreed: Agreed) -> impl Fn(BollardRequest) -> Answer + Send + Sync {
     move |mut request| {
         let version = *agreed.lock().expect("nothing panics while it holds the version");
         *request.uri_mut() = versioned(request.uri(), version);
