@@ -6,6 +6,7 @@
 //! record.
 
 pub mod hosts;
+pub mod map;
 pub mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
