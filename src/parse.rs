@@ -175,11 +175,7 @@ fn stack(file: &SourceFile, report: &mut Report) -> Parsed {
     }
     content::as_written(&mut value, &tree);
     match typed(&value, &tree, report) {
-        Some(raw) => Parsed::Stack(Box::new(StackFile {
-            raw,
-            content: content::digest(&value),
-            tree,
-        })),
+        Some(raw) => Parsed::Stack(Box::new(StackFile { raw, content: content::digest(&value), tree })),
         None => wrong(&tree, Some(&value)),
     }
 }
@@ -247,11 +243,7 @@ fn read(file: &SourceFile, report: &mut Report) -> Option<(Tree, Option<Value>)>
         return None;
     };
     report.conceal(path, &secrets::of_tree(&root));
-    let tree = Tree {
-        path: path.clone(),
-        text: file.text.clone(),
-        root,
-    };
+    let tree = Tree { path: path.clone(), text: file.text.clone(), root };
     if !found.is_empty() {
         report.merge(&found);
         // A repeated key or an alias leaves the value open: nothing is read from it, not even a name.

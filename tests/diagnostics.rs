@@ -170,16 +170,9 @@ fn a_stack_of_eve_is_valid_unchanged() {
     let mut repository = Repository::default();
     repository.add("stacks/desk.jsonld", EVE.to_owned());
     let (desired, report) = repository.validate();
-    assert!(
-        report.is_empty(),
-        "{}",
-        human::render(&report, &repository.texts(), Colour::Plain)
-    );
+    assert!(report.is_empty(), "{}", human::render(&report, &repository.texts(), Colour::Plain));
     let stack = desired.stacks.values().next().expect("the stack");
-    assert_eq!(
-        (stack.name.slug().as_str(), stack.network.name.as_str()),
-        ("ticket-desk", "ticket-desk")
-    );
+    assert_eq!((stack.name.slug().as_str(), stack.network.name.as_str()), ("ticket-desk", "ticket-desk"));
     assert_eq!(stack.services[1].requirements.len(), 1);
     assert!(stack.services[1].health.is_none() && stack.services[0].health.is_some());
 }
@@ -205,10 +198,7 @@ fn a_file_says_the_same_in_yaml_and_in_json() {
 #[test]
 fn a_reference_by_id_becomes_the_name_and_the_order_of_files_does_not_matter() {
     let mut repository = Repository::default();
-    repository.add(
-        "hosts/a.yaml",
-        "{'@id': 'urn:host:a', name: a, ipAddress: 10.0.0.1}".to_owned(),
-    );
+    repository.add("hosts/a.yaml", "{'@id': 'urn:host:a', name: a, ipAddress: 10.0.0.1}".to_owned());
     repository.add(
         "stacks/s.yaml",
         "{name: s, targetHost: 'urn:host:a', itemListElement: [{position: 1, name: web, image: web}]}".to_owned(),
@@ -230,14 +220,8 @@ fn a_file_that_yields_no_name_is_told_from_a_wrong_stack_and_from_no_stack() {
         let (desired, _) = repository.validate();
         (desired.stacks.len(), desired.wrong.len(), desired.nameless.len())
     };
-    assert_eq!(
-        outcome("{name: s, itemListElement: [{position: 1, name: a, image: b}]}"),
-        (1, 0, 0)
-    );
-    assert_eq!(
-        outcome("{name: s, itemListElement: [{position: 1, name: a, image: B}]}"),
-        (0, 1, 0)
-    );
+    assert_eq!(outcome("{name: s, itemListElement: [{position: 1, name: a, image: b}]}"), (1, 0, 0));
+    assert_eq!(outcome("{name: s, itemListElement: [{position: 1, name: a, image: B}]}"), (0, 1, 0));
     assert_eq!(outcome("{name: s, itemListElement: 3}"), (0, 1, 0));
     assert_eq!(outcome("{name: s, name: t, itemListElement: []}"), (0, 0, 1));
     assert_eq!(outcome("{ not json"), (0, 0, 1));

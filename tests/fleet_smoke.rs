@@ -86,10 +86,7 @@ fn health_checks_tell_the_good_image_from_the_bad_one() {
     for (host, (image, _)) in fleet.hosts.iter().flat_map(|host| images.map(|image| (host, image))) {
         let name = format!("bayplan-test-{image}");
         let reference = format!("bayplan-test/{image}:1");
-        fleet.docker_text(
-            &host.name,
-            &["run", "-d", "--label", TEST_LABEL, "--name", &name, &reference],
-        );
+        fleet.docker_text(&host.name, &["run", "-d", "--label", TEST_LABEL, "--name", &name, &reference]);
     }
     for (host, (image, expected)) in fleet.hosts.iter().flat_map(|host| images.map(|image| (host, image))) {
         let name = format!("bayplan-test-{image}");
@@ -148,11 +145,9 @@ fn containers_outlive_a_killed_engine_and_are_exited_when_it_is_back() {
         wait_for("the container to answer without its engine", SOON, || get(&fleet.host(host).address));
         drop(killed);
         let state = ["inspect", "--format", "{{.State.Status}}", "bayplan-test-web"];
-        wait_for("the container to be seen as exited", SOON, || {
-            match fleet.docker_text(host, &state) {
-                seen if seen == "exited" => Ok(()),
-                seen => Err(seen),
-            }
+        wait_for("the container to be seen as exited", SOON, || match fleet.docker_text(host, &state) {
+            seen if seen == "exited" => Ok(()),
+            seen => Err(seen),
         });
     }
 }
@@ -193,10 +188,7 @@ fn the_registry_serves_by_tag_and_by_digest_what_no_engine_has() {
     };
     for host in &fleet.hosts {
         for (image, digest) in &fleet.registry.images {
-            assert!(
-                fleet.try_docker(&host.name, &["image", "inspect", image]).is_err(),
-                "{image} is there already"
-            );
+            assert!(fleet.try_docker(&host.name, &["image", "inspect", image]).is_err(), "{image} is there already");
             let (repository, _tag) = image.rsplit_once(':').expect("the registry's images have tags");
             let by_digest = format!("{repository}@{digest}");
             fleet.docker_text(&host.name, &["pull", &by_digest]);

@@ -12,9 +12,8 @@ use crate::cli::out;
 use crate::cli::show::paint::{FAINT, WARN, count, painted, plain};
 use crate::cli::show::progress;
 use crate::cli::trouble::Trouble;
-use crate::engine::docker::Docker;
-use crate::engine::docker::wire;
-use crate::engine::{Engine, Logins, RegistryLogin};
+use crate::engine::connect;
+use crate::engine::{Logins, RegistryLogin};
 use crate::files::SourceFile;
 use crate::model::config::{Config, LogFormat, PasswordSource, TlsFiles};
 use crate::model::host::{Endpoint, Host};
@@ -123,15 +122,7 @@ fn logins(config: &Config) -> Result<Logins, Trouble> {
 /// Makes engines: a socket of this machine, or TCP with the key material that the configuration names.
 fn connect(config: &Config) -> Connect {
     let tls: BTreeMap<String, TlsFiles> = config.engines.clone();
-    Arc::new(move |host: &Host, endpoint: &Endpoint| match endpoint {
-        Endpoint::Unix(path) => Some(Arc::new(Docker::unix(path)) as Arc<dyn Engine>),
-        Endpoint::Tcp(address, port) => {
-            let files = tls.get(&endpoint.to_string()).or_else(|| tls.get(host.name.as_str()))?;
-            let files = wire::TlsFiles { ca: files.ca.clone(), cert: files.cert.clone(), key: files.key.clone() };
-            Some(Arc::new(Docker::tls(address, *port, files)) as Arc<dyn Engine>)
-        }
-        Endpoint::Memory(_) => None,
-    })
+    Arc::new(move |host: &Host, endpoint: &Endpoint| connect::connect(host, endpoint, &tls))
 }
 
 /// Says which files are not part of what is planned, since only commits are.

@@ -173,9 +173,7 @@ mod tests {
     fn check<T: DeserializeOwned>(name: &str, pointer: &str) {
         let text = schema::text(name).expect("a schema");
         let schema: Value = serde_json::from_str(text).expect("JSON");
-        let properties = schema
-            .pointer(&format!("{pointer}/properties"))
-            .and_then(Value::as_object);
+        let properties = schema.pointer(&format!("{pointer}/properties")).and_then(Value::as_object);
         let properties = properties.expect("a mapping with properties").keys().cloned().collect();
         assert_eq!(fields::<T>(), properties, "{name}{pointer}");
     }

@@ -159,9 +159,7 @@ fn properties(schema: &'static Schema, pointer: &str) -> Known {
         let below = branches(root, at).find_map(|node| {
             let named = node.get("properties").and_then(|p| p.get(&part));
             let listed = node.get("items").filter(|_| part.parse::<usize>().is_ok());
-            named
-                .or(listed)
-                .or_else(|| node.get("additionalProperties").filter(|open| open.is_object()))
+            named.or(listed).or_else(|| node.get("additionalProperties").filter(|open| open.is_object()))
         });
         match below {
             Some(below) => at = resolve(root, below),
@@ -194,10 +192,7 @@ fn resolve<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     target.unwrap_or(node)
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the schema library's kinds are an open list"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the schema library's kinds are an open list")]
 fn finding(error: &ValidationError<'_>, pointer: &str, tree: &Tree) -> Diagnostic {
     let at = tree.of(pointer);
     let name = pointer.rsplit('/').find(|part| part.parse::<usize>().is_err() && !part.is_empty());

@@ -52,11 +52,8 @@ pub enum Behind {
 
 /// Tries a sentence on an engine in memory.
 pub fn in_memory<F: Future<Output = ()>>(sentence: impl Fn(Lab) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     runtime.block_on(sentence(memory_lab()));
 }
 
@@ -64,11 +61,8 @@ pub fn in_memory<F: Future<Output = ()>>(sentence: impl Fn(Lab) -> F) {
 pub fn on_fleet<F: Future<Output = ()>>(name: &str, sentence: impl Fn(Lab) -> F) {
     let Some(fleet) = lease_or_leave_out(name) else { return };
     let fleet = Arc::new(fleet);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let labs = fleet_labs(&fleet);
     runtime.block_on(async { futures_util::future::join_all(labs.into_iter().map(sentence)).await });
 }
@@ -77,11 +71,8 @@ pub fn on_fleet<F: Future<Output = ()>>(name: &str, sentence: impl Fn(Lab) -> F)
 pub fn on_each_host<F: Future<Output = ()>>(name: &str, sentence: impl Fn(Lab) -> F) {
     let Some(fleet) = lease_or_leave_out(name) else { return };
     let fleet = Arc::new(fleet);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let labs = fleet_labs(&fleet).into_iter();
     // Where there are two doors, the one over TCP stands for the host.
     let mut hosts: BTreeMap<String, Lab> = BTreeMap::new();
@@ -99,19 +90,11 @@ fn memory_lab() -> Lab {
             .prints(&format!("web {version} listens on 8080"))
             .answers(
                 &["sh", "-c", "echo out; echo err >&2; exit 3"],
-                ExecScript {
-                    code: 3,
-                    output: "out\nerr\n".to_owned(),
-                    takes: Duration::ZERO,
-                },
+                ExecScript { code: 3, output: "out\nerr\n".to_owned(), takes: Duration::ZERO },
             )
             .answers(
                 &["sh", "-c", "echo begun; sleep 600"],
-                ExecScript {
-                    code: 0,
-                    output: "begun\n".to_owned(),
-                    takes: Duration::from_secs(600),
-                },
+                ExecScript { code: 0, output: "begun\n".to_owned(), takes: Duration::from_secs(600) },
             )
     };
     engine.load("bayplan-test/web:1", web(1));
@@ -163,24 +146,16 @@ fn fleet_labs(fleet: &Arc<Lease>) -> Vec<Lab> {
             port: if door == "tls" { 21_100 } else { 21_000 },
             address: host.address.parse().expect("a host's address"),
             registry: registry.clone(),
-            behind: Behind::Fleet {
-                fleet: Arc::clone(fleet),
-                host: host.name.clone(),
-            },
+            behind: Behind::Fleet { fleet: Arc::clone(fleet), host: host.name.clone() },
         });
     };
     for host in &fleet.hosts {
         add(Docker::unix(&host.socket), host, "unix");
         if let (Some(tcp), Some(folder)) = (&host.tcp, &host.tls) {
-            let (address, port) = tcp
-                .strip_prefix("tcp://")
-                .and_then(|rest| rest.rsplit_once(':'))
-                .expect("an address and a port");
-            let files = TlsFiles {
-                ca: folder.join("ca.pem"),
-                cert: folder.join("cert.pem"),
-                key: folder.join("key.pem"),
-            };
+            let (address, port) =
+                tcp.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')).expect("an address and a port");
+            let files =
+                TlsFiles { ca: folder.join("ca.pem"), cert: folder.join("cert.pem"), key: folder.join("key.pem") };
             add(Docker::tls(address, port.parse().expect("a port"), files), host, "tls");
         }
     }
@@ -202,12 +177,7 @@ impl Lab {
     /// A container of a test image on no network, that stays exited once it is so.
     pub async fn request(&self, name: &str, image: &str) -> ContainerRequest {
         let text = format!("bayplan-test/{image}:1");
-        let held = self
-            .engine
-            .image(&text)
-            .await
-            .expect("an answer")
-            .expect("a test image");
+        let held = self.engine.image(&text).await.expect("an answer").expect("a test image");
         ContainerRequest {
             name: ContainerName::new(&self.name(name)).expect("a name"),
             image: text,
@@ -254,18 +224,13 @@ impl Lab {
     pub async fn state(&self, id: &str) -> State {
         let all = self.engine.containers().await.expect("a list");
         let seen = all.into_iter().find(|c| c.id == id);
-        seen.unwrap_or_else(|| panic!("{}: {id} is not listed", self.what))
-            .state
+        seen.unwrap_or_else(|| panic!("{}: {id} is not listed", self.what)).state
     }
 
     pub async fn wait_for_state(&self, id: &str, state: State) {
         self.wait_for(&format!("{id} to be {state:?}"), async || {
             let seen = self.state(id).await;
-            if seen == state {
-                Ok(())
-            } else {
-                Err(format!("{seen:?}"))
-            }
+            if seen == state { Ok(()) } else { Err(format!("{seen:?}")) }
         })
         .await;
     }
@@ -313,11 +278,7 @@ impl Lab {
 }
 
 pub fn exec(command: &[&str], timeout: Duration) -> ExecRequest {
-    ExecRequest {
-        command: command.iter().map(|part| (*part).to_owned()).collect(),
-        working_dir: None,
-        timeout,
-    }
+    ExecRequest { command: command.iter().map(|part| (*part).to_owned()).collect(), working_dir: None, timeout }
 }
 
 fn labels() -> BTreeMap<String, String> {

@@ -162,12 +162,7 @@ impl Fleet {
         let path = PathBuf::from(std::env::var_os("BAYPLAN_FLEET").filter(|path| !path.is_empty())?);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let fleet: Fleet = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(
-            fleet.format,
-            1,
-            "{}: another format than this code reads",
-            path.display()
-        );
+        assert_eq!(fleet.format, 1, "{}: another format than this code reads", path.display());
         Some(fleet)
     }
 
@@ -179,9 +174,7 @@ impl Fleet {
         // A test that panicked did no harm that wiping does not mend.
         let other_threads = OTHER_THREADS.lock().unwrap_or_else(PoisonError::into_inner);
         let other_processes = File::create(fleet.folder.join("lease")).expect("the fleet folder is ours to write");
-        other_processes
-            .lock()
-            .expect("a file in the fleet folder can be locked");
+        other_processes.lock().expect("a file in the fleet folder can be locked");
         fleet.wipe_all();
         Some(Lease { fleet, _other_processes: other_processes, _other_threads: other_threads })
     }
@@ -189,8 +182,7 @@ impl Fleet {
     /// # Panics
     /// When there is no such host.
     pub fn host(&self, name: &str) -> &Host {
-        self.find(name)
-            .unwrap_or_else(|| panic!("the fleet has no host {name}; left out: {:?}", self.left_out))
+        self.find(name).unwrap_or_else(|| panic!("the fleet has no host {name}; left out: {:?}", self.left_out))
     }
 
     /// A host that may have been left out, as `host-4` with its newer engine is where it cannot be had.
@@ -240,11 +232,7 @@ impl Fleet {
         }
         for filter in &filters[..2] {
             self.remove_listed(host, &["network", "ls", "-q", "--filter", filter], &["network", "rm"]);
-            self.remove_listed(
-                host,
-                &["volume", "ls", "-q", "--filter", filter],
-                &["volume", "rm", "-f"],
-            );
+            self.remove_listed(host, &["volume", "ls", "-q", "--filter", filter], &["volume", "rm", "-f"]);
         }
         // By name and not by id: an image that was pulled is the one that was pushed, under one more name.
         let pulled = format!("reference={}/*", self.registry.address);
@@ -332,11 +320,7 @@ impl Fleet {
     /// For a test that removed an image to see what happens.
     fn restore_images(&self, host: &str) {
         let present = self.docker_text(host, &["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
-        if !self
-            .images
-            .iter()
-            .all(|image| present.lines().any(|line| line == image))
-        {
+        if !self.images.iter().all(|image| present.lines().any(|line| line == image)) {
             let archive = self.folder.join("images/images.tar");
             self.docker_text(host, &["load", "-q", "-i", &archive.display().to_string()]);
         }

@@ -94,12 +94,8 @@ impl MemoryEngine {
     /// `docker network disconnect`.
     pub fn disconnect(&self, id: &str, network: &str) -> Result<(), EngineError> {
         self.with(|machine, _| {
-            let ids: BTreeSet<String> = machine
-                .networks
-                .iter()
-                .filter(|n| n.name == network)
-                .map(|n| n.id.clone())
-                .collect();
+            let ids: BTreeSet<String> =
+                machine.networks.iter().filter(|n| n.name == network).map(|n| n.id.clone()).collect();
             let container = machine.find_mut("disconnect", id)?;
             container.endpoints.retain(|id, _| !ids.contains(id));
             Ok(())

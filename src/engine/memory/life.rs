@@ -175,10 +175,7 @@ impl Machine {
             let doublings = u32::try_from(container.life.restarts).unwrap_or(u32::MAX).min(16);
             let backoff = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LAST_BACKOFF);
             container.life.restarts += 1;
-            container.life.phase = Phase::Waiting {
-                until: now + backoff,
-                code,
-            };
+            container.life.phase = Phase::Waiting { until: now + backoff, code };
         }
     }
 
