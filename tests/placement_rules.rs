@@ -23,10 +23,7 @@ fn with(name: &str, change: impl FnOnce(&mut Service)) -> Service {
 }
 
 fn host_of(placement: &Placement, instance: &str) -> String {
-    placement
-        .mapping
-        .get(&id(instance))
-        .map_or("held".to_owned(), |placed| placed.host.to_string())
+    placement.mapping.get(&id(instance)).map_or("held".to_owned(), |placed| placed.host.to_string())
 }
 
 fn why(placement: &Placement, instance: &str) -> String {
@@ -61,15 +58,9 @@ fn distributed(placement: Strategy) -> World {
     let cache = with("cache", |s| s.ports = vec![port(6379, HostPort::Unpublished)]);
     let app = with("app", |s| {
         s.ports = vec![port(3000, HostPort::Explicit(3000))];
-        s.requirements = vec![
-            requirement("postgres", Some("postgres://host-1:5432")),
-            requirement("cache", None),
-        ];
+        s.requirements = vec![requirement("postgres", Some("postgres://host-1:5432")), requirement("cache", None)];
     });
-    World::of(
-        hosts(&["host-1", "host-2", "host-3"]),
-        [stack("distributed-app", placement, [postgres, cache, app])],
-    )
+    World::of(hosts(&["host-1", "host-2", "host-3"]), [stack("distributed-app", placement, [postgres, cache, app])])
 }
 
 fn spots(placement: &Placement) -> [String; 3] {
@@ -82,15 +73,10 @@ fn manual_puts_each_service_on_its_target_host_and_publishes_what_others_need() 
     for (name, target) in [("postgres", "host-1"), ("cache", "host-2"), ("app", "host-3")] {
         world.change_service("distributed-app", name, |s| s.target_host = Some(host_name(target)));
     }
-    world.change_service("distributed-app", "postgres", |s| {
-        s.reason = Some("fast disks".to_owned())
-    });
+    world.change_service("distributed-app", "postgres", |s| s.reason = Some("fast disks".to_owned()));
     let placement = world.place();
     assert_eq!(spots(&placement), ["host-1", "host-2", "host-3"]);
-    assert_eq!(
-        why(&placement, "distributed-app/postgres-1"),
-        "pinned by targetHost; reason: fast disks"
-    );
+    assert_eq!(why(&placement, "distributed-app/postgres-1"), "pinned by targetHost; reason: fast disks");
     assert_eq!(ports(&placement, "distributed-app/postgres-1"), ["10.0.0.1:5432->5432"]);
     let cache = &placement.mapping[&id("distributed-app/cache-1")].ports;
     assert_eq!(ports(&placement, "distributed-app/cache-1"), ["10.0.0.2:6379->6379"]);
@@ -111,21 +97,10 @@ fn the_other_strategies_place_the_example_without_targets() {
 
 #[test]
 fn auto_names_the_best_score_and_the_next() {
-    let mut world = World::of(
-        hosts(&["host-1", "host-2"]),
-        [stack("shop", Strategy::Auto, [service("web")])],
-    );
-    world.record("host-1").facts = Some(Facts {
-        cpu: 4000,
-        memory: 16 << 30,
-        cpu_used: 50,
-        memory_used: 0,
-    });
+    let mut world = World::of(hosts(&["host-1", "host-2"]), [stack("shop", Strategy::Auto, [service("web")])]);
+    world.record("host-1").facts = Some(Facts { cpu: 4000, memory: 16 << 30, cpu_used: 50, memory_used: 0 });
     let placement = world.place();
-    assert_eq!(
-        why(&placement, "shop/web-1"),
-        "auto: best score 100.0 of 2 hosts (next host-1 80.0)"
-    );
+    assert_eq!(why(&placement, "shop/web-1"), "auto: best score 100.0 of 2 hosts (next host-1 80.0)");
 }
 
 #[test]
@@ -135,14 +110,8 @@ fn the_score_counts_the_larger_of_use_and_promise_and_what_was_placed_in_this_pa
     world.previous.insert(id("shop/a-1"), was_on("host-1"));
     let placement = world.place();
     // host-1 has a promise of half its cores and an instance: 20 + 40 + 19.8; host-2 the same after b.
-    assert_eq!(
-        why(&placement, "shop/b-1"),
-        "auto: best score 100.0 of 2 hosts (next host-1 79.8)"
-    );
-    assert_eq!(
-        why(&placement, "shop/c-1"),
-        "auto: best score 79.8 of 2 hosts (next host-2 79.8: the name decides)"
-    );
+    assert_eq!(why(&placement, "shop/b-1"), "auto: best score 100.0 of 2 hosts (next host-1 79.8)");
+    assert_eq!(why(&placement, "shop/c-1"), "auto: best score 79.8 of 2 hosts (next host-2 79.8: the name decides)");
 }
 
 #[test]
@@ -151,10 +120,8 @@ fn no_host_gives_every_hosts_reason_with_its_numbers() {
         s.resources.cpu = Some(5000);
         s.constraints.labels.insert("disk".to_owned(), "ssd".to_owned());
     });
-    let mut world = World::of(
-        hosts(&["host-1", "host-2", "host-3"]),
-        [stack("shop", Strategy::Auto, [big, service("web")])],
-    );
+    let mut world =
+        World::of(hosts(&["host-1", "host-2", "host-3"]), [stack("shop", Strategy::Auto, [big, service("web")])]);
     world.change_host("host-2", |h| {
         h.cpu = Some(8000);
         h.labels.insert("disk".to_owned(), "hdd".to_owned());
@@ -224,20 +191,14 @@ fn a_draining_host_keeps_only_what_cannot_move() {
     assert!(why(&placement, "shop/web-1").starts_with("leaves host-1, which is draining; auto: "));
     assert_eq!(host_of(&placement, "shop/web-1"), "host-2");
     assert_eq!(host_of(&placement, "shop/db-1"), "host-1");
-    assert_eq!(
-        why(&placement, "shop/db-1"),
-        "stays where it is: the volume `data` is here"
-    );
+    assert_eq!(why(&placement, "shop/db-1"), "stays where it is: the volume `data` is here");
     assert_eq!(host_of(&placement, "shop/pinned-1"), "host-1");
 }
 
 #[test]
 fn a_lost_host_loses_only_what_may_move() {
     let services = [service("web"), with("db", |s| s.on_host_loss = OnHostLoss::Wait)];
-    let mut world = World::of(
-        hosts(&["host-1", "host-2", "host-3"]),
-        [stack("shop", Strategy::Auto, services)],
-    );
+    let mut world = World::of(hosts(&["host-1", "host-2", "host-3"]), [stack("shop", Strategy::Auto, services)]);
     world.previous.insert(id("shop/web-1"), was_on("host-1"));
     world.previous.insert(id("shop/db-1"), was_on("host-1"));
     let offline = {
@@ -249,10 +210,7 @@ fn a_lost_host_loses_only_what_may_move() {
     for (world, word) in [(world, "lost"), (offline, "offline")] {
         let placement = world.place();
         assert_eq!(host_of(&placement, "shop/web-1"), "host-2");
-        assert_eq!(
-            why(&placement, "shop/db-1"),
-            format!("waits for host-1, which is {word} (onHostLoss: wait)")
-        );
+        assert_eq!(why(&placement, "shop/db-1"), format!("waits for host-1, which is {word} (onHostLoss: wait)"));
     }
 }
 
@@ -302,10 +260,8 @@ fn a_target_host_against_a_volume_is_a_hold_until_a_commit_confirms() {
 #[test]
 fn services_that_share_a_local_volume_are_together_and_others_need_not_be() {
     let share = |name: &str| with(name, |s| s.mounts = vec![mount("shared")]);
-    let mut world = World::of(
-        hosts(&["host-1", "host-2"]),
-        [stack("shop", Strategy::Spread, [share("a"), share("b")])],
-    );
+    let mut world =
+        World::of(hosts(&["host-1", "host-2"]), [stack("shop", Strategy::Spread, [share("a"), share("b")])]);
     let placement = world.place();
     assert_eq!(host_of(&placement, "shop/a-1"), host_of(&placement, "shop/b-1"));
     world.change_stack("shop", |s| {
@@ -320,25 +276,14 @@ fn not_with_holds_in_both_directions() {
     let alone = with("alone", |s| {
         s.constraints.not_with.insert(worlds::service_name("web"));
     });
-    let world = World::of(
-        hosts(&["host-1"]),
-        [stack("shop", Strategy::Auto, [alone, service("web")])],
-    );
-    assert_eq!(
-        against(&world.place(), "shop/web-1"),
-        "host-1 has `alone`, and notWith keeps the two apart"
-    );
+    let world = World::of(hosts(&["host-1"]), [stack("shop", Strategy::Auto, [alone, service("web")])]);
+    assert_eq!(against(&world.place(), "shop/web-1"), "host-1 has `alone`, and notWith keeps the two apart");
 }
 
 #[test]
 fn hosts_that_share_an_engine_share_its_ports() {
-    let web = |name: &str| {
-        stack(
-            name,
-            Strategy::Auto,
-            [with("web", |s| s.ports = vec![port(80, HostPort::Explicit(80))])],
-        )
-    };
+    let web =
+        |name: &str| stack(name, Strategy::Auto, [with("web", |s| s.ports = vec![port(80, HostPort::Explicit(80))])]);
     let mut world = World::of(hosts(&["host-1", "host-2"]), [web("one"), web("two")]);
     assert_eq!(host_of(&world.place(), "two/web-1"), "host-2");
     for name in ["host-1", "host-2"] {
@@ -357,30 +302,16 @@ fn hosts_that_share_an_engine_share_its_ports() {
 fn an_explicit_port_that_somebody_else_holds_is_a_refusal() {
     let web = with("web", |s| s.ports = vec![port(80, HostPort::Explicit(80))]);
     let mut world = World::of(hosts(&["host-1"]), [stack("shop", Strategy::Auto, [web])]);
-    let taken = |port| TakenPort {
-        ip: None,
-        port,
-        protocol: Protocol::Tcp,
-    };
+    let taken = |port| TakenPort { ip: None, port, protocol: Protocol::Tcp };
     world.record("host-1").taken.insert(taken(80));
-    assert_eq!(
-        against(&world.place(), "shop/web-1"),
-        "host-1 has port 80/tcp of 10.0.0.1 held by somebody else"
-    );
+    assert_eq!(against(&world.place(), "shop/web-1"), "host-1 has port 80/tcp of 10.0.0.1 held by somebody else");
 }
 
 #[test]
 fn chosen_ports_are_the_lowest_free_ones_and_stay() {
     let chosen = |name: &str| with(name, |s| s.ports = vec![port(80, HostPort::Chosen)]);
-    let mut world = World::of(
-        hosts(&["host-1"]),
-        [stack("shop", Strategy::Auto, [chosen("b"), chosen("a")])],
-    );
-    let taken = TakenPort {
-        ip: None,
-        port: 20_000,
-        protocol: Protocol::Tcp,
-    };
+    let mut world = World::of(hosts(&["host-1"]), [stack("shop", Strategy::Auto, [chosen("b"), chosen("a")])]);
+    let taken = TakenPort { ip: None, port: 20_000, protocol: Protocol::Tcp };
     world.record("host-1").taken.insert(taken);
     let placement = world.settle();
     assert_eq!(ports(&placement, "shop/a-1"), ["10.0.0.1:20001->80"]);
@@ -395,10 +326,7 @@ fn chosen_ports_are_the_lowest_free_ones_and_stay() {
 #[test]
 fn a_range_without_a_free_port_is_a_hold() {
     let chosen = |name: &str| with(name, |s| s.ports = vec![port(80, HostPort::Chosen)]);
-    let mut world = World::of(
-        hosts(&["host-1"]),
-        [stack("shop", Strategy::Auto, [chosen("a"), chosen("b")])],
-    );
+    let mut world = World::of(hosts(&["host-1"]), [stack("shop", Strategy::Auto, [chosen("a"), chosen("b")])]);
     world.change_host("host-1", |h| h.port_range = (20_000, 20_000));
     assert_eq!(
         against(&world.place(), "shop/b-1"),
@@ -411,45 +339,27 @@ fn once_published_for_others_it_stays_so() {
     let mut world = distributed(Strategy::Spread);
     world.settle();
     world.change_service("distributed-app", "app", |s| s.requirements.clear());
-    assert_eq!(
-        ports(&world.place(), "distributed-app/cache-1"),
-        ["10.0.0.2:6379->6379"]
-    );
+    assert_eq!(ports(&world.place(), "distributed-app/cache-1"), ["10.0.0.2:6379->6379"]);
 }
 
 #[test]
 fn a_port_for_others_that_is_not_free_comes_from_the_range() {
     let mut world = distributed(Strategy::Spread);
-    world.record("host-2").taken.insert(TakenPort {
-        ip: None,
-        port: 6379,
-        protocol: Protocol::Tcp,
-    });
-    assert_eq!(
-        ports(&world.place(), "distributed-app/cache-1"),
-        ["10.0.0.2:20000->6379"]
-    );
+    world.record("host-2").taken.insert(TakenPort { ip: None, port: 6379, protocol: Protocol::Tcp });
+    assert_eq!(ports(&world.place(), "distributed-app/cache-1"), ["10.0.0.2:20000->6379"]);
 }
 
 #[test]
 fn a_loopback_port_is_published_once_more_for_others() {
     let mut world = distributed(Strategy::Spread);
-    world.change_service("distributed-app", "postgres", |s| {
-        s.ports[0].host_ip = Some([127, 0, 0, 1].into())
-    });
-    assert_eq!(
-        ports(&world.place(), "distributed-app/postgres-1"),
-        ["10.0.0.1:5432->5432", "127.0.0.1:5432->5432"]
-    );
+    world.change_service("distributed-app", "postgres", |s| s.ports[0].host_ip = Some([127, 0, 0, 1].into()));
+    assert_eq!(ports(&world.place(), "distributed-app/postgres-1"), ["10.0.0.1:5432->5432", "127.0.0.1:5432->5432"]);
 }
 
 #[test]
 fn single_moves_as_one_only_if_what_is_added_does_not_fit() {
     let services = [with("a", ask(3000)), with("b", ask(500))];
-    let mut world = World::of(
-        hosts(&["host-1", "host-2"]),
-        [stack("shop", Strategy::Single, services)],
-    );
+    let mut world = World::of(hosts(&["host-1", "host-2"]), [stack("shop", Strategy::Single, services)]);
     world.previous.insert(id("shop/a-1"), was_on("host-1"));
     let placement = world.place();
     assert_eq!(why(&placement, "shop/a-1"), "stays where it is");

@@ -90,12 +90,7 @@ impl MemoryEngine {
             writes: 0,
             era: 0,
         };
-        Self(Arc::new(Shared {
-            about,
-            registry: registry.clone(),
-            inside: Mutex::new(inside),
-            changed: Notify::new(),
-        }))
+        Self(Arc::new(Shared { about, registry: registry.clone(), inside: Mutex::new(inside), changed: Notify::new() }))
     }
 
     /// Puts an image on the machine that no registry vouches for. Gives its id.
@@ -179,10 +174,7 @@ impl MemoryEngine {
             let strike = inside.faults.strike(call);
             let arrives = !matches!(&strike, Some(s) if s.fault == Fault::Down);
             if arrives {
-                inside.calls.push(CallRecord {
-                    call,
-                    subject: subject.to_owned(),
-                });
+                inside.calls.push(CallRecord { call, subject: subject.to_owned() });
                 inside.writes += u64::from(call.is_write());
             }
             strike
@@ -211,9 +203,7 @@ impl MemoryEngine {
                 (Call::Containers | Call::Networks | Call::Volumes, Some(mut then)) => act(&mut then, Instant::now()),
                 _ => self.with(act),
             },
-            Fault::Down => Err(EngineError::Unreachable {
-                why: "connection refused".to_owned(),
-            }),
+            Fault::Down => Err(EngineError::Unreachable { why: "connection refused".to_owned() }),
         }
     }
 }
@@ -226,24 +216,15 @@ impl Engine for MemoryEngine {
     }
 
     async fn containers(&self) -> Result<Vec<ContainerSeen>, EngineError> {
-        self.call(Call::Containers, "", deadline::READ, |machine, now| {
-            Ok(machine.list(now))
-        })
-        .await
+        self.call(Call::Containers, "", deadline::READ, |machine, now| Ok(machine.list(now))).await
     }
 
     async fn networks(&self) -> Result<Vec<NetworkSeen>, EngineError> {
-        self.call(Call::Networks, "", deadline::READ, |machine, _| {
-            Ok(machine.networks.clone())
-        })
-        .await
+        self.call(Call::Networks, "", deadline::READ, |machine, _| Ok(machine.networks.clone())).await
     }
 
     async fn volumes(&self) -> Result<Vec<VolumeSeen>, EngineError> {
-        self.call(Call::Volumes, "", deadline::READ, |machine, _| {
-            Ok(machine.volumes.values().cloned().collect())
-        })
-        .await
+        self.call(Call::Volumes, "", deadline::READ, |machine, _| Ok(machine.volumes.values().cloned().collect())).await
     }
 
     async fn container(&self, id: &str) -> Result<Option<ContainerDetail>, EngineError> {
@@ -254,10 +235,7 @@ impl Engine for MemoryEngine {
     }
 
     async fn image(&self, reference: &str) -> Result<Option<ImageDetail>, EngineError> {
-        self.call(Call::Image, reference, deadline::READ, |machine, _| {
-            Ok(machine.image(reference))
-        })
-        .await
+        self.call(Call::Image, reference, deadline::READ, |machine, _| Ok(machine.image(reference))).await
     }
 
     async fn ask_registry(&self, image: &ImageRef, _: Option<&RegistryLogin>) -> Result<String, EngineError> {
@@ -290,52 +268,34 @@ impl Engine for MemoryEngine {
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
-        self.call(Call::RemoveImage, reference, deadline::CHANGE, |machine, _| {
-            machine.remove_image(reference)
-        })
-        .await
+        self.call(Call::RemoveImage, reference, deadline::CHANGE, |machine, _| machine.remove_image(reference)).await
     }
 
     async fn create_network(&self, request: &NetworkRequest) -> Result<String, EngineError> {
-        self.call(
-            Call::CreateNetwork,
-            request.name.as_str(),
-            deadline::CHANGE,
-            |machine, _| machine.create_network(request),
-        )
+        self.call(Call::CreateNetwork, request.name.as_str(), deadline::CHANGE, |machine, _| {
+            machine.create_network(request)
+        })
         .await
     }
 
     async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
-        self.call(Call::RemoveNetwork, id, deadline::CHANGE, |machine, _| {
-            machine.remove_network(id)
-        })
-        .await
+        self.call(Call::RemoveNetwork, id, deadline::CHANGE, |machine, _| machine.remove_network(id)).await
     }
 
     async fn create_volume(&self, request: &VolumeRequest) -> Result<(), EngineError> {
-        self.call(
-            Call::CreateVolume,
-            request.name.as_str(),
-            deadline::CHANGE,
-            |machine, _| {
-                machine.create_volume(request);
-                Ok(())
-            },
-        )
+        self.call(Call::CreateVolume, request.name.as_str(), deadline::CHANGE, |machine, _| {
+            machine.create_volume(request);
+            Ok(())
+        })
         .await
     }
 
     async fn create(&self, request: &ContainerRequest) -> Result<String, EngineError> {
-        self.call(Call::Create, request.name.as_str(), deadline::CHANGE, |machine, _| {
-            machine.create(request)
-        })
-        .await
+        self.call(Call::Create, request.name.as_str(), deadline::CHANGE, |machine, _| machine.create(request)).await
     }
 
     async fn start(&self, id: &str) -> Result<(), EngineError> {
-        self.call(Call::Start, id, deadline::CHANGE, |machine, now| machine.start(id, now))
-            .await
+        self.call(Call::Start, id, deadline::CHANGE, |machine, now| machine.start(id, now)).await
     }
 
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
@@ -358,37 +318,23 @@ impl Engine for MemoryEngine {
     }
 
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
-        self.call(Call::Remove, id, deadline::CHANGE, |machine, _| machine.remove(id))
-            .await
+        self.call(Call::Remove, id, deadline::CHANGE, |machine, _| machine.remove(id)).await
     }
 
     async fn rename(&self, id: &str, name: &ContainerName) -> Result<(), EngineError> {
-        self.call(Call::Rename, id, deadline::CHANGE, |machine, _| {
-            machine.rename(id, name.as_str())
-        })
-        .await
+        self.call(Call::Rename, id, deadline::CHANGE, |machine, _| machine.rename(id, name.as_str())).await
     }
 
     async fn set_aliases(&self, id: &str, network: &str, aliases: &[String]) -> Result<(), EngineError> {
-        self.call(Call::SetAliases, id, deadline::CHANGE, |machine, _| {
-            machine.set_aliases(id, network, aliases)
-        })
-        .await
+        self.call(Call::SetAliases, id, deadline::CHANGE, |machine, _| machine.set_aliases(id, network, aliases)).await
     }
 
     async fn exec(&self, id: &str, request: &ExecRequest) -> Result<ExecOutcome, EngineError> {
         let limit = deadline::exec(request.timeout);
-        let script = self
-            .call(Call::Exec, id, limit, |machine, now| {
-                begin_exec(machine, now, id, request)
-            })
-            .await?;
+        let script = self.call(Call::Exec, id, limit, |machine, now| begin_exec(machine, now, id, request)).await?;
         sleep(script.takes.min(request.timeout)).await;
         let in_time = script.takes <= request.timeout;
-        Ok(ExecOutcome {
-            code: in_time.then_some(script.code),
-            output: script.output,
-        })
+        Ok(ExecOutcome { code: in_time.then_some(script.code), output: script.output })
     }
 
     async fn commands_running(&self, id: &str) -> Result<Vec<Vec<String>>, EngineError> {
@@ -428,11 +374,7 @@ impl Engine for MemoryEngine {
             .call(Call::Usage, id, deadline::READ, |machine, _| {
                 let life = &machine.find_mut("usage", id)?.life;
                 let is_up = matches!(life.phase, Phase::Running { .. });
-                Ok(if is_up {
-                    life.script.usage
-                } else {
-                    Usage { cpu: 0, memory: 0 }
-                })
+                Ok(if is_up { life.script.usage } else { Usage { cpu: 0, memory: 0 } })
             })
             .await?;
         sleep(Duration::from_secs(1)).await;
@@ -440,9 +382,7 @@ impl Engine for MemoryEngine {
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, EngineError> {
-        let from = self
-            .call(Call::Events, "", deadline::READ, |machine, _| Ok(machine.events.len()))
-            .await?;
+        let from = self.call(Call::Events, "", deadline::READ, |machine, _| Ok(machine.events.len())).await?;
         Ok(streams::events(self.clone(), from))
     }
 
@@ -469,8 +409,5 @@ fn begin_exec(machine: &mut Machine, now: Instant, id: &str, request: &ExecReque
 }
 
 fn unknown(image: &str) -> EngineError {
-    EngineError::ImageMissing {
-        image: image.to_owned(),
-        why: "manifest unknown".to_owned(),
-    }
+    EngineError::ImageMissing { image: image.to_owned(), why: "manifest unknown".to_owned() }
 }

@@ -161,8 +161,10 @@ fn want(question: &Question<'_>, slug: &StackSlug) -> Option<Want> {
         return Some(Want::Keep { name, why: vec![Hold::NoLedger { stack: slug.clone() }] });
     }
     let nameless = &question.desired.nameless;
-    let is_nameless_now = running.is_some_and(|r| r.files.iter().any(|file| nameless.contains(file.as_str())));
-    if question.desired.wrong.contains(slug) || is_nameless_now {
+    // A file that yields no name is known by the path that the stack last came from.
+    let own_file_is_nameless = running
+        .is_some_and(|running| running.files.iter().any(|file| nameless.contains(file.as_str())));
+    if own_file_is_nameless || question.desired.wrong.contains(slug) {
         return Some(match running {
             Some(_) => last_good(question, slug, name, Why::WrongAtHead),
             None => Want::Keep { name, why: vec![Hold::WrongAtHead { stack: slug.clone(), kept: None }] },

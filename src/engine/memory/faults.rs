@@ -167,13 +167,7 @@ impl Faults {
         self.next_id += 1;
         let id = FaultId(self.next_id);
         let snapshot = (fault == Fault::Stale).then(|| Box::new(machine.clone()));
-        self.rules.push(Rule {
-            id,
-            which,
-            times,
-            fault,
-            snapshot,
-        });
+        self.rules.push(Rule { id, which, times, fault, snapshot });
         id
     }
 
@@ -193,10 +187,7 @@ impl Faults {
         };
         let place = self.rules.iter().position(matches)?;
         let rule = &mut self.rules[place];
-        let strike = Strike {
-            fault: rule.fault.clone(),
-            snapshot: rule.snapshot.as_deref().cloned(),
-        };
+        let strike = Strike { fault: rule.fault.clone(), snapshot: rule.snapshot.as_deref().cloned() };
         if let Times::Next(left) = &mut rule.times {
             *left = left.saturating_sub(1);
             if *left == 0 {

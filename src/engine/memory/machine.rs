@@ -78,10 +78,7 @@ pub enum PortsState {
 
 impl Machine {
     pub fn new(name: &str) -> Self {
-        let mut machine = Self {
-            name: name.to_owned(),
-            ..Self::default()
-        };
+        let mut machine = Self { name: name.to_owned(), ..Self::default() };
         for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
             let id = machine.new_id("network");
             machine.networks.push(NetworkSeen {
@@ -89,11 +86,7 @@ impl Machine {
                 name: name.to_owned(),
                 driver: driver.to_owned(),
                 labels: BTreeMap::new(),
-                subnets: if name == "bridge" {
-                    vec!["172.17.0.0/16".to_owned()]
-                } else {
-                    Vec::new()
-                },
+                subnets: if name == "bridge" { vec!["172.17.0.0/16".to_owned()] } else { Vec::new() },
             });
         }
         machine
@@ -119,10 +112,7 @@ impl Machine {
         let found = self.find(id).map(|c| c.id.clone());
         found
             .and_then(|id| self.containers.get_mut(&id))
-            .ok_or_else(|| EngineError::NotFound {
-                call,
-                thing: format!("container: {id}"),
-            })
+            .ok_or_else(|| EngineError::NotFound { call, thing: format!("container: {id}") })
     }
 
     /// Newest first, as engines list them.
@@ -137,12 +127,8 @@ impl Machine {
         let endpoints = || container.endpoints.iter();
         ContainerDetail {
             seen: self.seen(container, now),
-            aliases: endpoints()
-                .map(|(id, e)| (named(id), e.aliases.iter().cloned().collect()))
-                .collect(),
-            addresses: endpoints()
-                .filter_map(|(id, e)| Some((named(id), IpAddr::V4(e.address?))))
-                .collect(),
+            aliases: endpoints().map(|(id, e)| (named(id), e.aliases.iter().cloned().collect())).collect(),
+            addresses: endpoints().filter_map(|(id, e)| Some((named(id), IpAddr::V4(e.address?)))).collect(),
             restarts: container.life.restarts,
             error: container.error.clone(),
             last_probe: String::new(),
@@ -167,11 +153,8 @@ impl Machine {
         } else {
             Vec::new()
         };
-        let mut networks: BTreeMap<String, Option<IpAddr>> = container
-            .endpoints
-            .iter()
-            .map(|(id, e)| (self.network_name(id), e.address.map(IpAddr::V4)))
-            .collect();
+        let mut networks: BTreeMap<String, Option<IpAddr>> =
+            container.endpoints.iter().map(|(id, e)| (self.network_name(id), e.address.map(IpAddr::V4))).collect();
         match request.network {
             NetworkAttachment::Host => drop(networks.insert("host".to_owned(), None)),
             NetworkAttachment::None => drop(networks.insert("none".to_owned(), None)),
@@ -216,12 +199,7 @@ impl Machine {
             }
         }
         let place = self.images.iter().position(|i| i.id == id).unwrap_or_else(|| {
-            self.images.push(Image {
-                id: id.clone(),
-                tags: BTreeSet::new(),
-                repo_digests: BTreeSet::new(),
-                script,
-            });
+            self.images.push(Image { id: id.clone(), tags: BTreeSet::new(), repo_digests: BTreeSet::new(), script });
             self.images.len() - 1
         });
         let image = &mut self.images[place];
@@ -254,11 +232,7 @@ impl Machine {
             return Ok(());
         };
         if let Some(user) = self.containers.values().find(|c| c.image_id == id) {
-            return Err(refused(
-                "remove image",
-                409,
-                format!("image is being used by container {}", user.name),
-            ));
+            return Err(refused("remove image", 409, format!("image is being used by container {}", user.name)));
         }
         self.images.retain(|image| image.id != id);
         Ok(())
@@ -332,14 +306,9 @@ impl Machine {
         let mut endpoints = BTreeMap::new();
         if let NetworkAttachment::Named { network, aliases } = &request.network {
             let found = self.find_network(network.as_str(), request.labels.get(LABEL_OWNER));
-            let found = found.ok_or_else(|| EngineError::NotFound {
-                call: "create",
-                thing: format!("network {network}"),
-            })?;
-            let endpoint = Endpoint {
-                aliases: aliases.iter().cloned().collect(),
-                address: None,
-            };
+            let found =
+                found.ok_or_else(|| EngineError::NotFound { call: "create", thing: format!("network {network}") })?;
+            let endpoint = Endpoint { aliases: aliases.iter().cloned().collect(), address: None };
             endpoints.insert(found.id.clone(), endpoint);
         }
         let reference = request.resolved.reference();
@@ -358,9 +327,7 @@ impl Machine {
             return if same(LABEL_OWNER) && same(LABEL_DIGEST) {
                 Ok(there.id.clone())
             } else {
-                Err(EngineError::NameInUse {
-                    name: request.name.to_string(),
-                })
+                Err(EngineError::NameInUse { name: request.name.to_string() })
             };
         }
         for name in volumes_of(request) {
@@ -422,17 +389,12 @@ impl Machine {
                 && !port.host_ip.is_unspecified()
                 && !addresses.contains(&port.host_ip)
             {
-                return Some(format!(
-                    "listen {}: bind: cannot assign requested address",
-                    socket(wanted)
-                ));
+                return Some(format!("listen {}: bind: cannot assign requested address", socket(wanted)));
             }
             let by_containers = self.containers.values().filter(|c| {
                 c.id != id && matches!(c.life.phase, Phase::Running { .. }) && c.ports == PortsState::AsRequested
             });
-            let mut bound = by_containers
-                .flat_map(|c| &c.request.ports)
-                .map(|p| (p.host_ip, p.host_port, p.protocol));
+            let mut bound = by_containers.flat_map(|c| &c.request.ports).map(|p| (p.host_ip, p.host_port, p.protocol));
             if bound.any(|other| clash(wanted, other)) {
                 return Some(format!("Bind for {} failed: port is already allocated", socket(wanted)));
             }
@@ -458,11 +420,8 @@ impl Machine {
 
     fn free_address(&self, network: &str) -> Option<Ipv4Addr> {
         let subnet = self.networks.iter().find(|n| n.id == network)?.subnets.first()?;
-        let used: BTreeSet<Ipv4Addr> = self
-            .containers
-            .values()
-            .filter_map(|c| c.endpoints.get(network)?.address)
-            .collect();
+        let used: BTreeSet<Ipv4Addr> =
+            self.containers.values().filter_map(|c| c.endpoints.get(network)?.address).collect();
         subnets::addresses(subnet)?.find(|address| !used.contains(address))
     }
 
@@ -487,6 +446,9 @@ impl Machine {
             return Err(EngineError::NameInUse { name: name.to_owned() });
         }
         let container = self.find_mut("rename", &id)?;
+        if container.name == name {
+            return Ok(());
+        }
         container.name = name.to_owned();
         let container = container.clone();
         self.tell(&container, "rename", None);
@@ -507,10 +469,7 @@ impl Machine {
             .find(|id| self.networks.iter().any(|n| &n.id == *id && n.name == network))
             .cloned();
         let found = connected.or_else(|| self.find_network(network, owner.as_ref()).map(|n| n.id.clone()));
-        let network = found.ok_or_else(|| EngineError::NotFound {
-            call: CALL,
-            thing: format!("network {network}"),
-        })?;
+        let network = found.ok_or_else(|| EngineError::NotFound { call: CALL, thing: format!("network {network}") })?;
         let free = self.free_address(&network).filter(|_| is_up);
         let container = self.find_mut(CALL, &id)?;
         let wanted: BTreeSet<String> = aliases.iter().cloned().collect();
@@ -518,10 +477,7 @@ impl Machine {
             Some(endpoint) if endpoint.aliases == wanted => return Ok(()),
             Some(endpoint) => endpoint.aliases = wanted,
             None => {
-                let endpoint = Endpoint {
-                    aliases: wanted,
-                    address: free,
-                };
+                let endpoint = Endpoint { aliases: wanted, address: free };
                 container.endpoints.insert(network, endpoint);
             }
         }
@@ -537,11 +493,7 @@ impl Machine {
         if let Some(code) = exit_code {
             labels.insert("exitCode".to_owned(), code.to_string());
         }
-        self.events.push(EngineEvent {
-            action: action.to_owned(),
-            container: container.id.clone(),
-            labels,
-        });
+        self.events.push(EngineEvent { action: action.to_owned(), container: container.id.clone(), labels });
     }
 }
 

@@ -68,46 +68,28 @@ impl ImageScript {
             output: Vec::new(),
             execs: BTreeMap::new(),
             stops_in: Duration::ZERO,
-            usage: Usage {
-                cpu: 10,
-                memory: 16 << 20,
-            },
+            usage: Usage { cpu: 10, memory: 16 << 20 },
         }
     }
 
     pub fn with_health_check(self) -> Self {
-        Self {
-            check: ImageCheck::Brought,
-            ..self
-        }
+        Self { check: ImageCheck::Brought, ..self }
     }
 
     pub fn healthy_after(self, after: Duration) -> Self {
-        Self {
-            health: HealthScript::After(after),
-            ..self
-        }
+        Self { health: HealthScript::After(after), ..self }
     }
 
     pub fn never_healthy(self) -> Self {
-        Self {
-            health: HealthScript::Never,
-            ..self
-        }
+        Self { health: HealthScript::Never, ..self }
     }
 
     pub fn healthy_between(self, from: Duration, to: Duration) -> Self {
-        Self {
-            health: HealthScript::Between(from, to),
-            ..self
-        }
+        Self { health: HealthScript::Between(from, to), ..self }
     }
 
     pub fn exits(self, after: Duration, code: i64) -> Self {
-        Self {
-            exit: Some(Exit { after, code }),
-            ..self
-        }
+        Self { exit: Some(Exit { after, code }), ..self }
     }
 
     pub fn prints(mut self, line: &str) -> Self {
@@ -148,16 +130,8 @@ impl ImageScript {
         let (interval, failures, start) = match check {
             Some(check) if check.test.first().is_some_and(|kind| kind == "NONE") => return None,
             Some(check) => {
-                let interval = if check.interval.is_zero() {
-                    DEFAULT_INTERVAL
-                } else {
-                    check.interval
-                };
-                let retries = if check.retries == 0 {
-                    DEFAULT_RETRIES
-                } else {
-                    check.retries
-                };
+                let interval = if check.interval.is_zero() { DEFAULT_INTERVAL } else { check.interval };
+                let retries = if check.retries == 0 { DEFAULT_RETRIES } else { check.retries };
                 (interval, retries, check.start_period)
             }
             None if self.check == ImageCheck::Brought => (Duration::from_secs(1), DEFAULT_RETRIES, Duration::ZERO),
@@ -169,18 +143,11 @@ impl ImageScript {
         };
         let failed_from = |moment: Duration| probe_after(moment).saturating_add(interval.saturating_mul(failures - 1));
         Some(match self.health {
-            HealthScript::After(from) => Verdicts {
-                healthy: Some(probe_after(from)),
-                unhealthy: None,
-            },
-            HealthScript::Never => Verdicts {
-                healthy: None,
-                unhealthy: Some(failed_from(start)),
-            },
-            HealthScript::Between(from, to) => Verdicts {
-                healthy: Some(probe_after(from)),
-                unhealthy: Some(failed_from(to)),
-            },
+            HealthScript::After(from) => Verdicts { healthy: Some(probe_after(from)), unhealthy: None },
+            HealthScript::Never => Verdicts { healthy: None, unhealthy: Some(failed_from(start)) },
+            HealthScript::Between(from, to) => {
+                Verdicts { healthy: Some(probe_after(from)), unhealthy: Some(failed_from(to)) }
+            }
         })
     }
 }

@@ -7,8 +7,7 @@ const POOL: std::ops::Range<u8> = 18..48;
 
 /// A range that none of the given ones overlaps.
 pub fn free<'a>(used: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
-    POOL.map(|n| format!("172.{n}.0.0/24"))
-        .find(|candidate| !used.clone().any(|other| overlap(candidate, other)))
+    POOL.map(|n| format!("172.{n}.0.0/24")).find(|candidate| !used.clone().any(|other| overlap(candidate, other)))
 }
 
 pub fn overlap(a: &str, b: &str) -> bool {
@@ -46,10 +45,7 @@ mod tests {
 
     #[test]
     fn containers_get_neither_the_gateway_nor_the_broadcast_address() {
-        let all: Vec<String> = addresses("10.0.0.0/29")
-            .expect("a range")
-            .map(|a| a.to_string())
-            .collect();
+        let all: Vec<String> = addresses("10.0.0.0/29").expect("a range").map(|a| a.to_string()).collect();
         assert_eq!(all, ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"]);
     }
 }
