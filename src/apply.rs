@@ -9,6 +9,7 @@ mod health;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
@@ -131,7 +132,9 @@ impl Work {
             Act::AwaitHealthy { container, gate } => health::await_healthy(engine.as_ref(), container, gate).await?,
             Act::RunAction(action) => run_action(engine.as_ref(), action).await?,
             Act::TakeName { container, network, aliases } => engine.set_aliases(container, network, aliases).await?,
-            Act::GiveUpName { container, network } => engine.set_aliases(container, network, &[]).await?,
+            Act::GiveUpName { container, network, linger } => {
+                give_up_name(engine.as_ref(), container, network, *linger).await?;
+            }
             Act::Stop { container, grace } => engine.stop(container, *grace).await?,
             Act::Remove { container } => engine.remove(container).await?,
             Act::Rename { container, name } => engine.rename(container, name).await?,
@@ -184,6 +187,22 @@ async fn last_words(engine: &dyn Engine, container: &str) -> Vec<String> {
 async fn refused_start(engine: &dyn Engine, container: &str, error: EngineError) -> Trouble {
     let log = last_words(engine, container).await;
     Trouble { log, ..Trouble::from(error) }
+}
+
+/// One that answers to no name, as it never took over, is asked by nobody: there is nothing to linger for.
+async fn give_up_name(
+    engine: &dyn Engine,
+    container: &str,
+    network: &str,
+    linger: Duration,
+) -> Result<(), EngineError> {
+    let detail = engine.container(container).await?;
+    let answers = detail.is_some_and(|d| d.aliases.get(network).is_some_and(|names| !names.is_empty()));
+    if answers {
+        engine.set_aliases(container, network, &[]).await?;
+        tokio::time::sleep(linger).await;
+    }
+    Ok(())
 }
 
 async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Trouble> {

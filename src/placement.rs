@@ -23,6 +23,7 @@
 //!   published where the host's `ipAddress` does not reach (loopback, another address) counts as not published.
 //!   In the host's own network every declared port is its own number on all addresses.
 
+mod bonds;
 mod choose;
 mod datacenter;
 mod fleet;
@@ -76,8 +77,8 @@ pub struct Unplaced {
 pub fn place(input: &Input<'_>) -> Placement {
     let mut work = Work::new(input);
     choose::choose_all(&mut work);
-    let mut ports = ports::assign(&mut work);
     let order = ports::by_name(&work);
+    let mut ports = ports::assign(&mut work, &order);
     let mut mapping = Vec::with_capacity(order.len());
     for number in order {
         let member = &mut work.members[number];

@@ -14,7 +14,8 @@ use fleet::{Fleet, TEST_LABEL, lease_or_leave_out, leave_out, wait_for};
 #[path = "support/fleet.rs"]
 mod fleet;
 
-const SOON: Duration = Duration::from_secs(10);
+// A limit for a machine that is busy with other work; here all of it takes a second or three.
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn every_engine_answers_under_an_id_of_its_own() {

@@ -13,6 +13,7 @@ use crate::name::ServiceName;
 use crate::placement::choose::{
     Choice, Points, best, everywhere, hold_rest, hold_whole, join, keep_what_may_stay, settle, why,
 };
+use crate::placement::fleet::WHOLE_FLEET;
 use crate::placement::refusal::Refusal;
 use crate::placement::work::{State, Work, most_common};
 
@@ -89,7 +90,7 @@ pub(super) fn place_rest(work: &mut Work<'_>, stack: usize) {
         if let Ok(filled) = fill(work, &units, chosen) {
             let text = format!(
                 " {} (best total {} of {} datacenters)",
-                work.fleet.datacenters[chosen].name,
+                work.fleet.datacenters[chosen].name.trim_start(),
                 Points(total),
                 candidates.len()
             );
@@ -162,7 +163,7 @@ fn fill(work: &mut Work<'_>, units: &[usize], datacenter: usize) -> Result<Vec<(
 }
 
 fn where_it_is(work: &Work<'_>, home: usize) -> String {
-    format!(" {}, where the stack is", work.fleet.datacenters[home].name)
+    format!(" {}, where the stack is", work.fleet.datacenters[home].name.trim_start())
 }
 
 fn explain(work: &mut Work<'_>, filled: &[(usize, Choice)], place: &str) {
@@ -217,12 +218,12 @@ fn hold_unfit(work: &mut Work<'_>, unit: usize, home: Option<usize>, failed: &BT
             None => reasons.push(Refusal::NoDatacenter),
             Some(index) if reasons.is_empty() => reasons.push(match (failed.get(&index), anchor) {
                 (Some(service), _) if Some(index) != home => Refusal::DatacenterTooSmall {
-                    datacenter: work.fleet.datacenters[index].name.to_owned(),
+                    datacenter: work.fleet.datacenters[index].name.trim_start().to_owned(),
                     service: service.clone(),
                 },
                 (_, Some(anchor)) => Refusal::Anchored { host: work.fleet.sites[anchor].host.name.clone() },
                 (Some(service), None) => Refusal::DatacenterTooSmall {
-                    datacenter: work.fleet.datacenters[index].name.to_owned(),
+                    datacenter: work.fleet.datacenters[index].name.trim_start().to_owned(),
                     service: service.clone(),
                 },
                 (None, None) => Refusal::NoDatacenter,
@@ -235,7 +236,7 @@ fn hold_unfit(work: &mut Work<'_>, unit: usize, home: Option<usize>, failed: &BT
     }
     keep_what_may_stay(work, unit);
     let why = match home.map(|home| work.fleet.datacenters[home].name) {
-        Some(home) if !home.is_empty() => format!("the stack stays in datacenter `{home}`, where nothing takes it"),
+        Some(home) if home != WHOLE_FLEET => format!("the stack stays in datacenter `{home}`, where nothing takes it"),
         Some(_) | None => "no datacenter fits the whole stack".to_owned(),
     };
     hold_rest(work, unit, &why, &refused);

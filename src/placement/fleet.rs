@@ -21,10 +21,15 @@ const LOST_AT_ONCE_PERCENT: usize = 55;
 /// In smaller datacenters one dead machine would already be more than the share above.
 const SMALLEST_JUDGED_DATACENTER: usize = 3;
 
+/// Stands for the one datacenter of a fleet that names none; no datacenter's name holds a space at its start.
+pub(super) const WHOLE_FLEET: &str = " the whole fleet";
+
 pub(super) struct Fleet<'a> {
     /// Ordered by name: a lower index is an earlier name.
     pub sites: Vec<Site<'a>>,
     pub engines: Vec<Ports>,
+    /// The hosts of each engine. Ascending.
+    pub engine_sites: Vec<Vec<usize>>,
     /// Of the hosts that may take something new, best first. Filled by [`Fleet::rank_all`].
     pub ranks: BTreeSet<Rank>,
     /// Ordered by name. If no host names one, the whole fleet counts as one without a name.
@@ -121,9 +126,13 @@ impl<'a> Fleet<'a> {
             }
             sites.push(site(host, engine, record));
         }
+        let mut engine_sites = vec![Vec::new(); engines.len()];
+        for (index, site) in sites.iter().enumerate() {
+            engine_sites[site.engine].push(index);
+        }
         let datacenters = datacenters(&mut sites);
         excuse_losses(&mut sites);
-        Self { sites, engines, ranks: BTreeSet::new(), datacenters }
+        Self { sites, engines, engine_sites, ranks: BTreeSet::new(), datacenters }
     }
 
     pub(super) fn index(&self, name: &HostName) -> Option<usize> {
@@ -340,14 +349,14 @@ fn site<'a>(host: &'a Host, engine: usize, record: Option<&HostRecord>) -> Site<
 /// Tells every host its datacenter.
 fn datacenters<'a>(sites: &mut [Site<'a>]) -> Vec<Datacenter<'a>> {
     let names: BTreeSet<&str> = sites.iter().filter_map(|site| site.host.datacenter.as_deref()).collect();
-    let names: Vec<&str> = if names.is_empty() { vec![""] } else { names.into_iter().collect() };
+    let names: Vec<&str> = if names.is_empty() { vec![WHOLE_FLEET] } else { names.into_iter().collect() };
     let mut datacenters: Vec<Datacenter<'_>> =
         names.iter().map(|name| Datacenter { name, takes_new: false, instances: 0 }).collect();
     for site in sites {
         let name = site.host.datacenter.as_deref();
         site.datacenter = match (name, names.as_slice()) {
             (Some(name), names) => names.binary_search(&name).ok(),
-            (None, [""]) => Some(0),
+            (None, [WHOLE_FLEET]) => Some(0),
             (None, _) => None,
         };
         if let Some(index) = site.datacenter {

@@ -44,9 +44,8 @@ enum Address {
     Any,
 }
 
-/// The ports of each member, by its index. A member that gets none of those that it needs is held.
-pub(super) fn assign(work: &mut Work<'_>) -> Vec<Vec<PublishedPort>> {
-    let order = by_name(work);
+/// The ports of each member, by its index; `order` is that of [`by_name`]. A member that gets none of those that it needs is held.
+pub(super) fn assign(work: &mut Work<'_>, order: &[usize]) -> Vec<Vec<PublishedPort>> {
     let mut published: Vec<Vec<PublishedPort>> = vec![Vec::new(); work.members.len()];
     let mut for_others = Vec::new();
     let mut chosen = Vec::new();

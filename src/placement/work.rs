@@ -10,9 +10,9 @@ use std::ops::Range;
 
 use crate::model::host::Host;
 use crate::model::mapping::Placed;
-use crate::model::record::HostRecord;
-use crate::model::stack::{HostPort, MountSource, NetworkMode, Port, Service, Stack, Strategy};
+use crate::model::stack::{HostPort, NetworkMode, Port, Service, Stack, Strategy};
 use crate::name::{HostName, InstanceId, StackSlug, VolumeName};
+use crate::placement::bonds::{Tie, enemies, local_volumes, ties, together, unstuck, volumes_by_name};
 use crate::placement::fleet::{Arrival, Fleet, Holder, Socket, socket};
 use crate::placement::refusal::Refusal;
 use crate::placement::rules::{AnyRefusal, asks_of_a_host};
@@ -43,6 +43,26 @@ pub(super) struct StackWork<'a> {
     pub enemies: Vec<BTreeSet<usize>>,
     /// (site, service) → instances of this stack in the mapping so far, or held where they were.
     pub placed: BTreeMap<(usize, usize), u32>,
+    /// The same per site.
+    pub on_site: BTreeMap<usize, u32>,
+}
+
+impl StackWork<'_> {
+    fn count(&mut self, site: usize, service: usize) {
+        *self.placed.entry((site, service)).or_default() += 1;
+        *self.on_site.entry(site).or_default() += 1;
+    }
+
+    fn discount(&mut self, site: usize, service: usize) {
+        fn less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
+            match counts.get_mut(&key) {
+                Some(n) if *n > 1 => *n -= 1,
+                Some(_) | None => drop(counts.remove(&key)),
+            }
+        }
+        less(&mut self.placed, (site, service));
+        less(&mut self.on_site, site);
+    }
 }
 
 /// One instance.
@@ -105,15 +125,6 @@ pub(super) struct Unit<'a> {
     pub left: Option<String>,
 }
 
-/// A local volume whose data exists.
-pub(super) struct Tie<'a> {
-    pub volume: &'a VolumeName,
-    /// Hosts of the inventory that reach the data. Ascending.
-    pub sites: Vec<usize>,
-    /// All hosts that are known to have it, also those that left the inventory.
-    pub hosts: Vec<&'a HostName>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Nothing is decided.
@@ -125,11 +136,13 @@ pub(super) enum State {
 
 impl<'a> Work<'a> {
     pub(super) fn new(input: &Input<'a>) -> Self {
+        let services = input.stacks.values().flat_map(|stack| &stack.services);
+        let size = services.map(|service| service.replicas as usize).sum();
         let mut work = Self {
             fleet: Fleet::new(input.inventory, input.ledger),
             stacks: Vec::with_capacity(input.stacks.len()),
-            members: Vec::new(),
-            units: Vec::new(),
+            members: Vec::with_capacity(size),
+            units: Vec::with_capacity(size),
             held: BTreeMap::new(),
             suits: Vec::new(),
             numbers: Vec::new(),
@@ -262,6 +275,7 @@ impl<'a> Work<'a> {
             unstuck: unstuck(input, slug, stack),
             enemies: enemies(stack),
             placed: BTreeMap::new(),
+            on_site: BTreeMap::new(),
         });
     }
 
@@ -282,8 +296,7 @@ impl<'a> Work<'a> {
             }
         }
         self.fleet.add(site, entry.ask(), entry.arrival(site));
-        let placed = &mut self.stacks[entry.stack].placed;
-        *placed.entry((site, entry.service_index)).or_default() += 1;
+        self.stacks[entry.stack].count(site, entry.service_index);
     }
 
     /// Undoes [`Work::occupy`].
@@ -299,14 +312,7 @@ impl<'a> Work<'a> {
             }
         }
         self.fleet.remove(site, entry.ask(), entry.arrival(site));
-        let placed = &mut self.stacks[entry.stack].placed;
-        let key = (site, entry.service_index);
-        let left = placed.get(&key).map_or(0, |n| n - 1);
-        if left == 0 {
-            placed.remove(&key);
-        } else {
-            placed.insert(key, left);
-        }
+        self.stacks[entry.stack].discount(site, entry.service_index);
     }
 
     /// Notes that an instance has no host. What was running is left alone by the plan, so its room, its ports and
@@ -319,19 +325,21 @@ impl<'a> Work<'a> {
                 let wanted = socket(Some(port.host_ip), port.host_port, port.protocol);
                 self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
             }
+            // It may come back with what it asks for now.
+            for port in &entry.service.ports {
+                if let Some(wanted) = entry.fixed_socket(port, self.fleet.sites[site].host) {
+                    self.fleet.engines[engine].hold(wanted, Holder::Ours(member));
+                }
+            }
             self.fleet.add(site, entry.ask(), Arrival::WasHere);
-            *self.stacks[entry.stack].placed.entry((site, entry.service_index)).or_default() += 1;
+            self.stacks[entry.stack].count(site, entry.service_index);
         }
         self.held.insert(self.members[member].id.clone(), unplaced);
     }
 
     /// How many instances of a stack are on a site so far.
     pub(super) fn of_stack(&self, stack: usize, site: usize) -> u32 {
-        let placed = &self.stacks[stack].placed;
-        if placed.is_empty() {
-            return 0;
-        }
-        placed.range((site, 0)..=(site, usize::MAX)).map(|(_, n)| n).sum()
+        self.stacks[stack].on_site.get(&site).copied().unwrap_or(0)
     }
 }
 
@@ -377,146 +385,6 @@ impl Member<'_> {
 /// One sentence and every host's reasons.
 pub(super) fn unplaced(why: String, refusals: BTreeMap<HostName, Vec<Refusal>>) -> Unplaced {
     Unplaced { why, refusals }
-}
-
-fn unstuck(input: &Input<'_>, slug: &StackSlug, stack: &Stack) -> Option<String> {
-    let record = input.ledger.records.get(slug)?;
-    let was = record.next.as_ref().or(record.running.as_ref())?;
-    if was.placement != stack.placement {
-        let (from, to) = (was.placement.as_str(), stack.placement.as_str());
-        return Some(format!("placement changed from `{from}` to `{to}`"));
-    }
-    (was.datacenter != stack.datacenter).then(|| {
-        let text = |name: &Option<String>| name.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"));
-        format!("datacenter changed from {} to {}", text(&was.datacenter), text(&stack.datacenter))
-    })
-}
-
-/// Services of a stack in sets that must be on one host, by index, ordered by their first.
-fn together(stack: &Stack) -> Vec<Vec<usize>> {
-    if stack.placement == Strategy::Single {
-        return vec![(0..stack.services.len()).collect()];
-    }
-    let mut sets: Vec<Vec<usize>> = Vec::new();
-    let mut set_of: BTreeMap<&VolumeName, usize> = BTreeMap::new();
-    for (index, service) in stack.services.iter().enumerate() {
-        let mut own: Option<usize> = None;
-        for volume in local_volumes(stack, service) {
-            match (set_of.get(volume).copied(), own) {
-                (Some(set), None) => {
-                    sets[set].push(index);
-                    own = Some(set);
-                }
-                (Some(set), Some(mine)) if set != mine => {
-                    // Two sets become one; the emptied one is dropped at the end.
-                    let (keep, drop) = (set.min(mine), set.max(mine));
-                    let moved = std::mem::take(&mut sets[drop]);
-                    sets[keep].extend(moved);
-                    for set in set_of.values_mut().filter(|set| **set == drop) {
-                        *set = keep;
-                    }
-                    own = Some(keep);
-                }
-                (Some(_), Some(_)) => {}
-                (None, Some(mine)) => {
-                    set_of.insert(volume, mine);
-                }
-                (None, None) => {
-                    sets.push(vec![index]);
-                    own = Some(sets.len() - 1);
-                    set_of.insert(volume, sets.len() - 1);
-                }
-            }
-        }
-        if own.is_none() {
-            sets.push(vec![index]);
-        }
-    }
-    sets.retain(|set| !set.is_empty());
-    for set in &mut sets {
-        set.sort_unstable();
-    }
-    sets.sort_unstable();
-    sets
-}
-
-/// A volume is local unless its driver is another one than `local`.
-pub(super) fn local_volumes<'a>(stack: &'a Stack, service: &'a Service) -> impl Iterator<Item = &'a VolumeName> {
-    service.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume(name) => {
-            stack.volumes.get(name).is_none_or(|volume| volume.driver == "local").then_some(name)
-        }
-        MountSource::Bind(_) | MountSource::Tmpfs => None,
-    })
-}
-
-fn enemies(stack: &Stack) -> Vec<BTreeSet<usize>> {
-    if stack.services.iter().all(|s| s.constraints.not_with.is_empty()) {
-        return Vec::new();
-    }
-    let mut enemies = vec![BTreeSet::new(); stack.services.len()];
-    for (index, service) in stack.services.iter().enumerate() {
-        for (other, candidate) in stack.services.iter().enumerate() {
-            if service.constraints.not_with.contains(&candidate.name) {
-                enemies[index].insert(other);
-                enemies[other].insert(index);
-            }
-        }
-    }
-    enemies
-}
-
-fn volumes_by_name<'a>(input: &Input<'a>, fleet: &Fleet<'a>) -> BTreeMap<&'a VolumeName, Vec<&'a HostName>> {
-    let mut hosts: BTreeMap<&VolumeName, Vec<&HostName>> = BTreeMap::new();
-    let known = |(name, record): &(&'a HostName, &'a HostRecord)| {
-        // Without a volume the entry of a host that left the inventory says nothing.
-        !record.volumes.is_empty() || fleet.index(name).is_some()
-    };
-    for (name, record) in input.ledger.hosts.iter().filter(known) {
-        for volume in &record.volumes {
-            hosts.entry(volume).or_default().push(name);
-        }
-    }
-    hosts
-}
-
-/// The volumes of a unit whose data exists, and where.
-///
-/// Where several hosts have a volume of one name, the data is where the unit last ran. Where the ledger knows nothing
-/// of the host that it ran on, the volume is taken to exist there: not seen is not absent.
-fn ties<'a>(
-    input: &Input<'a>,
-    fleet: &Fleet<'a>,
-    slug: &StackSlug,
-    stack: &'a Stack,
-    members: &[Member<'a>],
-    volumes: &BTreeMap<&VolumeName, Vec<&'a HostName>>,
-) -> Vec<Tie<'a>> {
-    let mut ties: Vec<Tie<'a>> = Vec::new();
-    for member in members {
-        for volume in local_volumes(stack, member.service) {
-            let left = input.leave_volumes.contains(&(slug.clone(), volume.clone()));
-            if left || ties.iter().any(|tie| tie.volume == volume) {
-                continue;
-            }
-            let mut hosts = volumes.get(volume).cloned().unwrap_or_default();
-            let users = members.iter().filter(|m| local_volumes(stack, m.service).any(|other| other == volume));
-            if let Some(last) = users.filter_map(|m| m.previous).map(|placed| &placed.host).next() {
-                let unknown = !input.ledger.hosts.contains_key(last);
-                if hosts.contains(&last) || (hosts.is_empty() && unknown) {
-                    hosts = vec![last];
-                }
-            }
-            if hosts.is_empty() {
-                continue;
-            }
-            let engines: BTreeSet<usize> =
-                hosts.iter().filter_map(|name| fleet.index(name)).map(|site| fleet.sites[site].engine).collect();
-            let sites = (0..fleet.sites.len()).filter(|site| engines.contains(&fleet.sites[*site].engine)).collect();
-            ties.push(Tie { volume, sites, hosts });
-        }
-    }
-    ties
 }
 
 /// The most frequent; of several the least.

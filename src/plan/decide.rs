@@ -22,7 +22,7 @@ use crate::plan::index::{Found, Index};
 use crate::plan::request::{Build, build, refusal};
 use crate::plan::want::{Want, Why};
 use crate::plan::unseen::{self, Unseen};
-use crate::plan::{Input, Planned, StackPlan, cause, order, removal};
+use crate::plan::{Input, Planned, StackPlan, cause, furnish, order, removal};
 
 /// One instance, decided.
 #[derive(Debug)]
@@ -276,7 +276,8 @@ fn resolved_image(
     placed: &Placed,
 ) -> Result<(ResolvedImage, Presence, bool), Option<Hold>> {
     let text = service.image.to_string();
-    let seen = scene.input.world.images.get(&text).and_then(|hosts| hosts.get(&placed.host));
+    let key = (id.stack.clone(), text.clone());
+    let seen = scene.input.world.images.get(&key).and_then(|hosts| hosts.get(&placed.host));
     match seen {
         Some(ImageView::Resolved { image, presence, has_health_check }) => {
             Ok((image.clone(), *presence, *has_health_check))
@@ -464,7 +465,7 @@ pub fn update_order(
 fn missing_by_others(scene: &Scene<'_>, decided: &[Decided<'_>]) -> Vec<Hold> {
     let mut holds: BTreeMap<String, Hold> = BTreeMap::new();
     for one in decided.iter().filter(|one| one.current.is_none()) {
-        for hold in order::missing(scene.input, scene.stack, one) {
+        for hold in furnish::missing(scene.input, scene.stack, one) {
             holds.insert(format!("{hold}"), hold);
         }
     }

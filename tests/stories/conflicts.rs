@@ -31,7 +31,7 @@ impl Listener {
         let at = address(fleet, host);
         let child = Command::new("nsenter")
             .arg(format!("--net={}", fleet.host(host).netns.display()))
-            .args(["busybox", "nc", "-ll", "-s", &at, "-p", &port.to_string(), "-e", "/bin/cat"])
+            .args(["busybox", "nc", "-ll", "-p", &port.to_string(), "-e", "/bin/cat"])
             .stdin(Stdio::null())
             .spawn()
             .expect("busybox listens");
@@ -137,7 +137,7 @@ async fn what_somebody_stops_behind_our_back_is_put_back() {
         (&["kill", "shop-web-1"], "shop/web-1 start", "its container is stopped (exit code 137)"),
         (&["stop", "shop-web-1"], "shop/web-1 start", "its container is stopped (exit code 0)"),
         (&["rm", "-f", "shop-web-1"], "shop/web-1 create", "its container is gone from host-1"),
-        (&["network", "disconnect", "shop", "shop-web-1"], "shop/web-1 take-name", ""),
+        (&["network", "disconnect", "shop", "shop-web-1"], "shop/web-1 take-name", "off the stack's network"),
     ];
     for (fault, change, cause) in cases {
         let before = stage.containers();

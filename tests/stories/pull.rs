@@ -43,7 +43,7 @@ async fn a_tag_is_resolved_once_and_its_digest_runs_everywhere() {
     let path = "stacks/shop.yaml";
     let done = stage.deploy(path, &shop("shop", &image, &["host-1"], "")).await;
     assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:?} {:#?}", done.holds(), done.outcome.ended);
-    assert_eq!(done.steps[0], format!("host-1: pull {repository}@{first}"), "{:?}", done.steps);
+    assert!(done.steps.contains(&format!("host-1: pull {repository}@{first}")), "{:?}", done.steps);
     assert_eq!(stage.inspect("host-1", "shop-s1-1", "{{.Config.Image}}"), format!("{repository}@{first}"));
     let record = stage.repository.ledger("status/shop.json");
     assert!(record.contains(&image) && record.contains(&first), "{record}");
@@ -61,7 +61,7 @@ async fn a_tag_is_resolved_once_and_its_digest_runs_everywhere() {
     assert_eq!(stage.inspect("host-2", "shop-s2-1", "{{.Config.Image}}"), format!("{repository}@{first}"));
     assert_eq!([shows(&stage, "host-1", "shop-s1-1"), shows(&stage, "host-2", "shop-s2-1")], ["web 1", "web 1"]);
     assert!(before.iter().all(|(key, id)| stage.containers().get(key) == Some(id)));
-    println!("other runs {}", shows(&stage, "host-2", "other-s1-1"));
+    assert_eq!(shows(&stage, "host-2", "other-s1-1"), "web 2", "to another stack the tag is new");
     stage.is_settled().await;
     let others = stage.id("host-2", "other-s1-1");
 

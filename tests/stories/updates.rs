@@ -1,7 +1,9 @@
 //! Updates as users see them: somebody asks all the time, and is answered all the time.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bayplan::model::record::StackStatus;
 
@@ -139,7 +141,7 @@ async fn nobody_notices_an_update_good_or_bad() {
     for bad in ["exits:1", "unhealthy:1"] {
         let done = stage.deploy(PATH, &shop(&format!("bayplan-test/{bad}"), "")).await;
         assert_eq!(done.status("shop"), Some(StackStatus::RolledBack), "{bad}: {:#?}", done.outcome.ended);
-        assert!(!done.steps.iter().any(|step| step.contains("answer to web")), "{:#?}", done.steps);
+        assert!(!done.steps.iter().any(|step| step.contains("let shop-web-1.")), "{:#?}", done.steps);
     }
     let (asked, failed) = prober.stop(&stage.fleet);
     println!("all releases: {failed} of {asked} failed");
@@ -180,19 +182,27 @@ async fn replicas_are_replaced_one_by_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_port_survives_every_update() {
     let Some(mut stage) = Stage::set("a_host_port_survives_every_update").await else { return };
-    let at = address(&stage.fleet, "host-1");
-    let answers = |port: u16| {
-        let begun = Instant::now();
-        let asked = std::net::TcpStream::connect((at.as_str(), port));
-        asked.map(|_| begun.elapsed()).map_err(|error| error.to_string())
-    };
-    let port = |port: u16| format!(", ports: [{{containerPort: 8080, hostPort: {port}}}]");
-    for (image, host_port) in [("web:1", 8080), ("web:2", 8080), ("web:2", 8081), ("web:1", 8082)] {
-        let done = stage.deploy(PATH, &shop(&format!("bayplan-test/{image}"), &port(host_port))).await;
-        assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
-        let published = stage.inspect("host-1", "shop-web-1", "{{json .NetworkSettings.Ports}}");
-        assert!(published.contains(&host_port.to_string()), "{image} at {host_port}: {published}");
-        answers(host_port).unwrap_or_else(|error| panic!("{image} at {host_port}: {error}"));
-        stage.is_settled().await;
+    let hosts: Vec<String> = ["host-1", "host-4"].iter().filter_map(|h| Some(stage.fleet.find(h)?.name.clone())).collect();
+    for host in hosts {
+        let at = address(&stage.fleet, &host);
+        for (image, port) in [("web:1", 8080), ("web:2", 8080), ("web:2", 8081), ("web:1", 8082)] {
+            let ports = format!(", ports: [{{containerPort: 8080, hostPort: {port}}}]");
+            let text = shop(&format!("bayplan-test/{image}"), &ports).replace("host-1", &host);
+            let done = stage.deploy(PATH, &text).await;
+            assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+            let published = stage.inspect(&host, "shop-web-1", "{{json .NetworkSettings.Ports}}");
+            assert!(published.contains(&port.to_string()), "{host}: {image} at {port}: {published}");
+            assert_eq!(asked(&at, port), format!("web {}", &image[4..]), "{host}: {image} at {port}");
+            stage.is_settled().await;
+        }
     }
+}
+
+/// What answers at a published port, from outside.
+fn asked(at: &str, port: u16) -> String {
+    let mut stream = TcpStream::connect((at, port)).expect("it is published");
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("it takes a question");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer.lines().last().unwrap_or_default().to_owned()
 }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{self, Fleet, Lease};
-use crate::repository::Repository;
+use crate::repository::{Repository, git};
 use crate::site;
 
 pub struct Stage {
@@ -91,7 +91,10 @@ impl Stage {
         let plan = &done.outcome.last.plan;
         assert!(plan.is_empty(), "{:#?}", plan.stacks);
         assert_eq!(done.steps, Vec::<String>::new());
-        assert_eq!(self.repository.ledger_log(), log, "nothing to do makes no commit");
+        if self.repository.ledger_log() != log {
+            let last = git(&self.repository.bare(), &["log", "-p", "-2", "bayplan/status"]);
+            panic!("nothing to do makes no commit:\n{last}");
+        }
     }
 
     /// All containers of a host that are not called otherwise by the test images' engine.
