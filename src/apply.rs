@@ -1,1 +1,219 @@
-//! (being written)
+//! Carries a stack's steps out: each as soon as those before it are done, hosts side by side.
+//!
+//! Takes the steps of one stack and the engines. Gives what became of each step.
+//!
+//! Never chooses: a step holds every name and deadline. After the first failure no further step begins; the next pass
+//! sees what is there and plans from it, so nothing is retried here.
+
+mod health;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, EngineError, Engines, ExecRequest, Logins, RegistryLogin};
+use crate::name::image::ImageRef;
+use crate::name::{HostName, StackSlug};
+use crate::plan::outcome::{Applied, Failure, Verdict};
+use crate::plan::step::{Act, RunAction, Step};
+
+/// How many of a failing container's last log lines are shown.
+const LOG_LINES: u32 = 20;
+
+/// What happens while steps are carried out, for whoever watches.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    Begun { stack: StackSlug, steps: usize },
+    StepBegun { stack: StackSlug, step: usize, host: HostName, what: String },
+    StepDone { stack: StackSlug, step: usize, host: HostName, what: String },
+    StepFailed { stack: StackSlug, failure: Failure },
+    Ended { stack: StackSlug, done: usize, failed: usize },
+}
+
+/// Everything that carrying out one stack's steps needs.
+#[derive(Debug, Clone)]
+pub struct Work {
+    pub stack: StackSlug,
+    pub steps: Arc<Vec<Step>>,
+    pub engines: Engines,
+    pub logins: Arc<Logins>,
+    /// Ends the work at the next step's border.
+    pub stop: CancellationToken,
+    pub progress: UnboundedSender<Progress>,
+}
+
+/// Carries the steps out.
+pub async fn apply(work: &Work) -> Applied {
+    let steps = &work.steps;
+    work.tell(Progress::Begun { stack: work.stack.clone(), steps: steps.len() });
+    let mut applied = Applied::default();
+    let mut waiting: BTreeSet<usize> = (0..steps.len()).collect();
+    let mut running = JoinSet::new();
+    loop {
+        applied.stopped = work.stop.is_cancelled() && !waiting.is_empty();
+        if applied.failures.is_empty() && !applied.stopped {
+            let ready: Vec<usize> =
+                waiting.iter().copied().filter(|index| steps[*index].after.is_subset(&applied.done)).collect();
+            for index in ready {
+                waiting.remove(&index);
+                let work = work.clone();
+                running.spawn(async move { (index, work.perform(index).await) });
+            }
+        }
+        match running.join_next().await {
+            None => break,
+            Some(Ok((index, Ok(())))) => {
+                applied.done.insert(index);
+            }
+            Some(Ok((_, Err(failure)))) => applied.failures.push(failure),
+            Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+    applied.failures.sort_by_key(|failure| failure.step);
+    let (done, failed) = (applied.done.len(), applied.failures.len());
+    work.tell(Progress::Ended { stack: work.stack.clone(), done, failed });
+    applied
+}
+
+impl Work {
+    /// Nobody may be watching, and that is fine.
+    fn tell(&self, progress: Progress) {
+        let _ = self.progress.send(progress);
+    }
+
+    async fn perform(&self, index: usize) -> Result<(), Failure> {
+        let step = &self.steps[index];
+        let what = step.act.describe();
+        let (stack, host) = (self.stack.clone(), step.host.clone());
+        tracing::info!(stack = %stack, host = %host, step = what, because = step.because, "step begins");
+        self.tell(Progress::StepBegun { stack: stack.clone(), step: index, host: host.clone(), what: what.clone() });
+        match self.act(step).await {
+            Ok(()) => {
+                self.tell(Progress::StepDone { stack, step: index, host, what });
+                Ok(())
+            }
+            Err(Trouble { verdict, why, log }) => {
+                tracing::warn!(stack = %stack, host = %host, step = what, why, "step failed");
+                let log = self.without_secrets(step, log);
+                let failure = Failure { step: index, host, instance: step.instance.clone(), what, verdict, why, log };
+                self.tell(Progress::StepFailed { stack, failure: failure.clone() });
+                Err(failure)
+            }
+        }
+    }
+
+    async fn act(&self, step: &Step) -> Result<(), Trouble> {
+        let engine = self.engines.get(&step.endpoint).ok_or_else(|| Trouble {
+            verdict: Verdict::Transient,
+            why: format!("no connection to {}", step.endpoint),
+            log: Vec::new(),
+        })?;
+        match &step.act {
+            Act::Pull { reference } => engine.pull(reference, self.login(reference)).await?,
+            Act::CreateNetwork(request) => {
+                engine.create_network(request).await?;
+            }
+            Act::CreateVolume(request) => engine.create_volume(request).await?,
+            Act::Create(request) => {
+                engine.create(request).await?;
+            }
+            Act::Start { container } => match engine.start(container).await {
+                Ok(()) => {}
+                Err(error) => return Err(refused_start(engine.as_ref(), container, error).await),
+            },
+            Act::AwaitHealthy { container, gate } => health::await_healthy(engine.as_ref(), container, gate).await?,
+            Act::RunAction(action) => run_action(engine.as_ref(), action).await?,
+            Act::TakeName { container, network, aliases } => engine.set_aliases(container, network, aliases).await?,
+            Act::GiveUpName { container, network } => engine.set_aliases(container, network, &[]).await?,
+            Act::Stop { container, grace } => engine.stop(container, *grace).await?,
+            Act::Remove { container } => engine.remove(container).await?,
+            Act::Rename { container, name } => engine.rename(container, name).await?,
+            Act::RemoveNetwork { id, .. } => engine.remove_network(id).await?,
+        }
+        Ok(())
+    }
+
+    fn login(&self, reference: &str) -> Option<&RegistryLogin> {
+        let image = ImageRef::new(reference).ok()?;
+        self.logins.get(image.registry().unwrap_or_default())
+    }
+
+    /// A container may print its own variables; what was given to it as one is not shown.
+    fn without_secrets(&self, step: &Step, log: Vec<String>) -> Vec<String> {
+        let secrets: Vec<&String> = self
+            .steps
+            .iter()
+            .filter(|other| other.instance == step.instance)
+            .filter_map(|other| match &other.act {
+                Act::Create(request) => Some(request.environment.values().map(crate::secret::Secret::expose)),
+                Act::Pull { .. }
+                | Act::CreateNetwork(_)
+                | Act::CreateVolume(_)
+                | Act::Start { .. }
+                | Act::AwaitHealthy { .. }
+                | Act::RunAction(_)
+                | Act::TakeName { .. }
+                | Act::GiveUpName { .. }
+                | Act::Stop { .. }
+                | Act::Remove { .. }
+                | Act::Rename { .. }
+                | Act::RemoveNetwork { .. } => None,
+            })
+            .flatten()
+            .filter(|value| value.len() >= SHORTEST_SECRET)
+            .collect();
+        let redact =
+            |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret.as_str(), "[redacted]"));
+        log.into_iter().map(redact).collect()
+    }
+}
+
+/// Shorter values (`8080`, `true`) are no secrets, and replacing them would make a log unreadable.
+const SHORTEST_SECRET: usize = 6;
+
+/// Why a step did not succeed, before it is known which step it was.
+#[derive(Debug)]
+struct Trouble {
+    verdict: Verdict,
+    why: String,
+    log: Vec<String>,
+}
+
+impl From<EngineError> for Trouble {
+    fn from(error: EngineError) -> Self {
+        // A container or network that vanished while we worked is a race, and the next look tells.
+        let transient =
+            error.is_transient() || matches!(error, EngineError::NotFound { .. } | EngineError::NameInUse { .. });
+        let verdict = if transient { Verdict::Transient } else { Verdict::BadContent };
+        Self { verdict, why: error.to_string(), log: Vec::new() }
+    }
+}
+
+async fn last_words(engine: &dyn Engine, container: &str) -> Vec<String> {
+    // The failure is what matters; that its log cannot be had must not hide it.
+    engine.logs(container, LOG_LINES).await.unwrap_or_default()
+}
+
+async fn refused_start(engine: &dyn Engine, container: &str, error: EngineError) -> Trouble {
+    let log = last_words(engine, container).await;
+    Trouble { log, ..Trouble::from(error) }
+}
+
+async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Trouble> {
+    let request = ExecRequest {
+        command: action.command.clone(),
+        working_dir: action.working_dir.clone(),
+        timeout: action.timeout,
+    };
+    let outcome = engine.exec(&action.container, &request).await?;
+    let why = match outcome.code {
+        Some(0) => return Ok(()),
+        Some(code) => format!("the action {} ended with {code}", action.action),
+        None => format!("the action {} did not end within {} s", action.action, action.timeout.as_secs()),
+    };
+    let log = outcome.output.lines().map(str::to_owned).collect();
+    Err(Trouble { verdict: Verdict::BadContent, why, log })
+}

@@ -1,1 +1,46 @@
-//! (being written)
+//! Runs passes and carries their plans out.
+//!
+//! Takes a site. Gives a settled fleet, once ([`once`]) or for as long as it is let ([`run`]).
+//!
+//! Never runs two passes at once, nor two applies of one stack. A stack that waits or fails delays no other.
+//!
+//! Because a trigger carries no data, a push, a timer, a dead container and a retry are all the same: another pass.
+
+pub mod once;
+pub mod run;
+mod hand;
+mod trigger;
+mod write;
+
+use crate::apply::Progress;
+use crate::model::record::StackStatus;
+use crate::name::{Revision, StackSlug};
+use crate::plan::outcome::Failure;
+use crate::reconcile::Pass;
+
+/// What happens, for whoever watches: a terminal, a log.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A pass was done.
+    Passed(Box<Pass>),
+    /// A pass could not be done; the error's chain.
+    PassFailed(String),
+    Progress(Progress),
+    Ended(Ended),
+    /// The ledger has a new commit.
+    Committed {
+        revision: Revision,
+        message: String,
+    },
+    /// The ledger could not be pushed; deploying does not depend on it.
+    PushFailed(String),
+}
+
+/// How one apply of a stack ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    pub stack: StackSlug,
+    /// None: nothing of the stack is left.
+    pub status: Option<StackStatus>,
+    pub failures: Vec<Failure>,
+}

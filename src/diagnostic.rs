@@ -68,23 +68,13 @@ impl Diagnostic {
     /// A finding at one place; its severity is that of its code.
     pub fn new(code: Code, message: impl Into<String>, at: &Span) -> Self {
         let mut diagnostic = Self::global(code, message);
-        diagnostic.labels.push(Label {
-            span: at.clone(),
-            rank: Rank::Primary,
-            text: String::new(),
-        });
+        diagnostic.labels.push(Label { span: at.clone(), rank: Rank::Primary, text: String::new() });
         diagnostic
     }
 
     /// A finding about the repository as a whole.
     pub fn global(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            labels: Vec::new(),
-            code,
-            severity: code.severity(),
-            message: message.into(),
-            hint: None,
-        }
+        Self { labels: Vec::new(), code, severity: code.severity(), message: message.into(), hint: None }
     }
 
     /// Says something about its first place.
@@ -97,11 +87,7 @@ impl Diagnostic {
 
     /// Adds a place that explains the finding.
     pub fn also(mut self, at: &Span, text: impl Into<String>) -> Self {
-        self.labels.push(Label {
-            span: at.clone(),
-            rank: Rank::Secondary,
-            text: text.into(),
-        });
+        self.labels.push(Label { span: at.clone(), rank: Rank::Secondary, text: text.into() });
         self
     }
 
@@ -199,13 +185,7 @@ mod tests {
     use crate::files::Span;
 
     fn span(start: usize) -> Span {
-        Span {
-            path: "stacks/a.yaml".into(),
-            start,
-            end: start + 1,
-            line: 1,
-            column: 1,
-        }
+        Span { path: "stacks/a.yaml".into(), start, end: start + 1, line: 1, column: 1 }
     }
 
     #[test]

@@ -5,20 +5,31 @@
 //!
 //! Never judges: whether something is ours, allowed or wise was decided in the plan.
 
+pub mod connect;
+pub mod deadline;
 pub mod docker;
 pub mod memory;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
+use crate::model::host::Endpoint;
 use crate::model::request::{ContainerRequest, NetworkRequest, VolumeRequest};
 use crate::model::world::{About, ContainerSeen, Health, NetworkSeen, State, VolumeSeen};
 use crate::name::ContainerName;
 use crate::name::image::ImageRef;
 use crate::secret::Secret;
+
+/// The engines of the fleet, by where they listen.
+pub type Engines = BTreeMap<Endpoint, Arc<dyn Engine>>;
+
+/// Logins by registry host (`""`: the registry of image names that have none).
+pub type Logins = BTreeMap<String, RegistryLogin>;
 
 /// What can be asked of an engine. Every call ends by the deadline of its class: ping 2 s, read 10 s, create and start
 /// 60 s, stop the grace period + 15 s, pull 2 min without progress.
@@ -39,6 +50,7 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn pull(&self, reference: &str, login: Option<&RegistryLogin>) -> Result<(), EngineError>;
     /// Makes an image named `reference` from a tar of its root file system, as `docker import` does.
     async fn import_image(&self, reference: &str, root: Vec<u8>, changes: &[String]) -> Result<(), EngineError>;
+    /// A missing one is fine.
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
     /// Gives the network's id. Lists first: some engines make two of one name.
     async fn create_network(&self, request: &NetworkRequest) -> Result<String, EngineError>;
@@ -60,6 +72,8 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn set_aliases(&self, id: &str, network: &str, aliases: &[String]) -> Result<(), EngineError>;
     /// Runs a command in a running container and waits for it, for at most `timeout`.
     async fn exec(&self, id: &str, command: &ExecRequest) -> Result<ExecOutcome, EngineError>;
+    /// Commands that were started by exec and still run: an exec outlives whoever asked for it.
+    async fn commands_running(&self, id: &str) -> Result<Vec<Vec<String>>, EngineError>;
     /// The last lines, standard output and error as they came.
     async fn logs(&self, id: &str, lines: u32) -> Result<Vec<String>, EngineError>;
     /// The last lines and then every new one, until dropped.
@@ -91,9 +105,9 @@ pub enum Locality {
 pub struct ContainerDetail {
     pub seen: ContainerSeen,
     /// Network name → names it answers to there.
-    pub aliases: std::collections::BTreeMap<String, Vec<String>>,
+    pub aliases: BTreeMap<String, Vec<String>>,
     /// Network name → address.
-    pub addresses: std::collections::BTreeMap<String, IpAddr>,
+    pub addresses: BTreeMap<String, IpAddr>,
     pub restarts: u64,
     /// The engine's own words on why it does not run; empty if none.
     pub error: String,
@@ -154,7 +168,7 @@ pub struct EngineEvent {
     /// `start`, `die`, `destroy`, `health_status: healthy`, …
     pub action: String,
     pub container: String,
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The engine did not do as asked.
@@ -173,11 +187,7 @@ pub enum EngineError {
     #[error("{call}: there is no such {thing}")]
     NotFound { call: &'static str, thing: String },
     #[error("the engine refused {call}: {why}")]
-    Refused {
-        call: &'static str,
-        status: u16,
-        why: String,
-    },
+    Refused { call: &'static str, status: u16, why: String },
     #[error("the engine failed at {call}: {why}")]
     Failed { call: &'static str, why: String },
     #[error("the engine's answer to {call} was not understood: {why}")]

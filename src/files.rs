@@ -46,9 +46,7 @@ pub struct Places {
 
 impl Places {
     pub fn new(whole: Span, parts: std::collections::BTreeMap<String, Span>) -> Self {
-        let parts = parts
-            .into_iter()
-            .map(|(pointer, span)| (pointer.into_boxed_str(), span));
+        let parts = parts.into_iter().map(|(pointer, span)| (pointer.into_boxed_str(), span));
         let parts = parts.collect();
         Self { whole, parts }
     }

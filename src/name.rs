@@ -26,15 +26,10 @@ fn engine_name(text: &str, longest: usize) -> Result<(), NameError> {
         return Err(NameError("must begin with a letter or a digit".to_owned()));
     }
     if let Some(bad) = chars.find(|c| !c.is_ascii_alphanumeric() && !"_.-".contains(*c)) {
-        return Err(NameError(format!(
-            "holds {bad:?}; allowed are letters, digits, `_`, `.` and `-`"
-        )));
+        return Err(NameError(format!("holds {bad:?}; allowed are letters, digits, `_`, `.` and `-`")));
     }
     if text.len() > longest {
-        return Err(NameError(format!(
-            "has {} characters; {longest} are allowed",
-            text.len()
-        )));
+        return Err(NameError(format!("has {} characters; {longest} are allowed", text.len())));
     }
     Ok(())
 }
@@ -136,10 +131,7 @@ impl StackName {
             return Err(NameError("holds no letter or digit".to_owned()));
         }
         let slug = StackSlug::new(slug)?;
-        Ok(Self {
-            text: text.to_owned(),
-            slug,
-        })
+        Ok(Self { text: text.to_owned(), slug })
     }
 
     pub fn as_str(&self) -> &str {

@@ -103,6 +103,8 @@ pub enum Refused {
     NotText,
     /// With its size in bytes.
     TooLarge(usize),
+    /// A folder in too many folders.
+    TooDeep,
 }
 
 /// The finding for an entry that is refused unread. The path counts as a wrong file (under `stacks/` as one without a
@@ -113,11 +115,10 @@ pub fn refused(path: &Arc<str>, why: Refused) -> Diagnostic {
         Refused::Symlink => Diagnostic::new(Code::Symlink, format!("`{path}` is a symbolic link"), &at),
         Refused::Submodule => Diagnostic::new(Code::Submodule, format!("`{path}` is a submodule"), &at),
         Refused::NotText => Diagnostic::new(Code::NotText, format!("`{path}` is not UTF-8 text"), &at),
-        Refused::TooLarge(size) => Diagnostic::new(
-            Code::FileTooLarge,
-            format!("`{path}` has {size} bytes; {LARGEST_FILE} are read"),
-            &at,
-        ),
+        Refused::TooDeep => Diagnostic::new(Code::TooDeep, format!("`{path}` is a folder in too many folders"), &at),
+        Refused::TooLarge(size) => {
+            Diagnostic::new(Code::FileTooLarge, format!("`{path}` has {size} bytes; {LARGEST_FILE} are read"), &at)
+        }
     }
 }
 
@@ -158,10 +159,7 @@ pub fn schema(name: &str) -> Option<&'static str> {
 
 fn stack(file: &SourceFile, report: &mut Report) -> Parsed {
     let Some((tree, value)) = read(file, report) else {
-        return Parsed::WrongStack(WrongStack {
-            name: None,
-            at: beginning(&file.path),
-        });
+        return Parsed::WrongStack(WrongStack { name: None, at: beginning(&file.path) });
     };
     let wrong = |tree: &Tree, value: Option<&Value>| {
         Parsed::WrongStack(WrongStack {
@@ -177,11 +175,7 @@ fn stack(file: &SourceFile, report: &mut Report) -> Parsed {
     }
     content::as_written(&mut value, &tree);
     match typed(&value, &tree, report) {
-        Some(raw) => Parsed::Stack(Box::new(StackFile {
-            raw,
-            content: content::digest(&value),
-            tree,
-        })),
+        Some(raw) => Parsed::Stack(Box::new(StackFile { raw, content: content::digest(&value), tree })),
         None => wrong(&tree, Some(&value)),
     }
 }
@@ -197,9 +191,7 @@ fn hosts(file: &SourceFile, report: &mut Report) -> Parsed {
     let hosts = if value.get("itemListElement").is_some() {
         typed::<RawHosts>(&value, &tree, report).map(|list| {
             let numbered = list.item_list_element.into_iter().enumerate();
-            numbered
-                .map(|(i, host)| (format!("/itemListElement/{i}"), host))
-                .collect()
+            numbered.map(|(i, host)| (format!("/itemListElement/{i}"), host)).collect()
         })
     } else {
         typed::<RawHost>(&value, &tree, report).map(|host| vec![(String::new(), host)])
@@ -251,11 +243,7 @@ fn read(file: &SourceFile, report: &mut Report) -> Option<(Tree, Option<Value>)>
         return None;
     };
     report.conceal(path, &secrets::of_tree(&root));
-    let tree = Tree {
-        path: path.clone(),
-        text: file.text.clone(),
-        root,
-    };
+    let tree = Tree { path: path.clone(), text: file.text.clone(), root };
     if !found.is_empty() {
         report.merge(&found);
         // A repeated key or an alias leaves the value open: nothing is read from it, not even a name.
@@ -307,10 +295,7 @@ fn agree(node: &Node, value: &Value) -> bool {
         }
         (Shape::Map(entries), Value::Object(object)) => {
             entries.len() == object.len()
-                && entries
-                    .iter()
-                    .zip(object)
-                    .all(|((a, node), (b, value))| a == b && agree(node, value))
+                && entries.iter().zip(object).all(|((a, node), (b, value))| a == b && agree(node, value))
         }
         _ => false,
     }

@@ -1,1 +1,157 @@
-//! (being written)
+//! Says what has to happen, and what must not: steps and holds, as data.
+//!
+//! Takes what each stack is wanted as, where placement puts it, what engines were seen to hold and what the ledger
+//! remembers. Gives, per stack, the changes that a person reads, the steps that an executor carries out, and the holds.
+//!
+//! Never touches the world, and leaves nothing for the executor to choose.
+//!
+//! Because every decision is here, a crash needs no special case: whatever was half done is part of what is seen next.
+
+pub mod brake;
+pub mod change;
+pub mod connect;
+pub mod health;
+pub mod hold;
+pub mod offline;
+pub mod outcome;
+pub mod request;
+pub mod step;
+pub mod want;
+
+mod cause;
+mod decide;
+mod differ;
+mod index;
+mod network;
+mod order;
+mod removal;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::model::config::Brake;
+use crate::model::desired::Inventory;
+use crate::model::mapping::Placed;
+use crate::model::policy::Policy;
+use crate::model::record::Ledger;
+use crate::model::request::ResolvedImage;
+use crate::model::stack::Stack;
+use crate::model::world::World;
+use crate::name::{Digest, InstanceId, StackSlug};
+use crate::placement::Placement;
+use crate::plan::change::Change;
+use crate::plan::hold::Hold;
+use crate::plan::step::Step;
+use crate::plan::want::Want;
+
+/// Everything that a plan is computed from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    pub wants: &'a BTreeMap<StackSlug, Want>,
+    pub inventory: &'a Inventory,
+    pub placement: &'a Placement,
+    pub world: &'a World,
+    pub ledger: &'a Ledger,
+    /// The stacks as they ran before, for naming the fields that differ.
+    pub before: &'a BTreeMap<StackSlug, Arc<Stack>>,
+    pub owner: &'a str,
+    pub policy: &'a Policy,
+    pub brake: Brake,
+    /// Stacks whose apply is under way: they are somebody's else's now.
+    pub in_hand: &'a BTreeSet<StackSlug>,
+    /// Digests of removals that a human acknowledged.
+    pub allowed_removals: &'a BTreeSet<Digest>,
+}
+
+/// What has to happen, per stack, and what is held as a whole.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    pub stacks: BTreeMap<StackSlug, StackPlan>,
+    /// Holds that belong to no single stack.
+    pub holds: Vec<Hold>,
+    /// What is to be removed beyond the brake, if anything is.
+    pub braked: Option<brake::Braked>,
+}
+
+/// One stack's part of a plan.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StackPlan {
+    /// In order of instance. Kept instances are listed too.
+    pub changes: Vec<Change>,
+    /// Each step names those that must have been carried out before, by index.
+    pub steps: Vec<Step>,
+    pub holds: Vec<Hold>,
+    /// Its placed instances, as they are wanted.
+    pub instances: BTreeMap<InstanceId, Planned>,
+}
+
+/// An instance as it is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    pub placed: Placed,
+    /// As written.
+    pub image: String,
+    pub resolved: ResolvedImage,
+    /// Of its request.
+    pub digest: Digest,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.stacks.values().all(|stack| stack.steps.is_empty())
+    }
+
+    /// All holds, those of the stacks first.
+    pub fn all_holds(&self) -> impl Iterator<Item = (Option<&StackSlug>, &Hold)> {
+        let of_stacks = self.stacks.iter().flat_map(|(slug, stack)| stack.holds.iter().map(move |h| (Some(slug), h)));
+        of_stacks.chain(self.holds.iter().map(|h| (None, h)))
+    }
+
+    /// Covers what the revision causes: instance, from and to, bucket, changed fields, image as written. Not revisions,
+    /// places in files, ids, resolved digests, drift or time.
+    pub fn digest(&self) -> Digest {
+        let changes: Vec<_> = self
+            .stacks
+            .values()
+            .flat_map(|stack| &stack.changes)
+            .filter(|change| change.is_caused_by_the_revision())
+            .map(|change| {
+                json!([
+                    change.instance.to_string(),
+                    change.from.as_ref().map(|h| h.as_str()),
+                    change.to.as_ref().map(|h| h.as_str()),
+                    change.bucket.as_str(),
+                    change.fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
+                    change.image,
+                ])
+            })
+            .collect();
+        Digest::of(json!(changes).to_string().as_bytes())
+    }
+}
+
+/// Computes the plan.
+pub fn plan(input: &Input<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let braked = brake::judge(input);
+    let index = index::Index::of(input);
+    for (slug, want) in input.wants {
+        if input.in_hand.contains(slug) {
+            continue;
+        }
+        let stack = match want {
+            Want::Stack { .. } => decide::stack(input, &index, slug, want, braked.as_ref()),
+            Want::Keep { .. } => StackPlan { holds: want.holds(slug), ..StackPlan::default() },
+            Want::Nothing { .. } => removal::stack(input, &index, slug, want, braked.as_ref()),
+        };
+        plan.stacks.insert(slug.clone(), stack);
+    }
+    network::remove_unused(input, &mut plan);
+    if let Some(braked) = &braked {
+        plan.holds.push(Hold::Brake(braked.clone()));
+    }
+    plan.braked = braked;
+    plan
+}

@@ -1,1 +1,321 @@
-//! (being written)
+//! Says what became of a stack, as the ledger shall remember it.
+//!
+//! Takes the record before, the plan, what became of its steps, and a look at the world afterwards. Gives the record.
+//!
+//! Never says that something runs which was not seen to run, and holds no clock readings: a fleet at rest changes no
+//! record.
+
+pub mod hosts;
+pub mod page;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::desired::Inventory;
+use crate::model::record::{ActionDone, Condition, Deployment, InstanceHealth, InstanceRecord, Record, StackStatus};
+use crate::model::stack::Stack;
+use crate::model::world::{ContainerSeen, EngineView, Health, HostView, State, World};
+use crate::name::{HostName, InstanceId, Revision};
+use crate::plan::hold::Hold;
+use crate::plan::outcome::{Applied, Failure, Verdict};
+use crate::plan::step::Act;
+use crate::plan::want::{Gone, Want, Why};
+use crate::plan::{Planned, StackPlan};
+
+/// More marks of bad content than anybody reverts to.
+const MOST_BAD_MARKS: usize = 32;
+
+/// What a record is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    pub before: Option<&'a Record>,
+    pub want: &'a Want,
+    pub plan: &'a StackPlan,
+    pub inventory: &'a Inventory,
+    pub owner: &'a str,
+    /// As seen after the steps, or in the pass if there were none.
+    pub world: &'a World,
+    /// None: there were no steps.
+    pub applied: Option<&'a Applied>,
+}
+
+/// The record while the steps are under way: what is begun stands beside what ran.
+pub fn begin(input: &Input<'_>) -> Option<Record> {
+    let mut record = base(input)?;
+    record.status = StackStatus::Deploying;
+    record.conditions = conditions(input);
+    record.next = match input.want {
+        Want::Stack { stack, revision, .. } => Some(deployment(input, stack, revision)),
+        Want::Keep { .. } | Want::Nothing { .. } => None,
+    };
+    Some(record)
+}
+
+/// The record when the steps have ended, or when there were none. `None`: nothing of the stack is left to remember.
+pub fn end(input: &Input<'_>) -> Option<Record> {
+    let mut record = base(input)?;
+    record.conditions = conditions(input);
+    match input.want {
+        Want::Keep { .. } => {
+            refresh(input, &mut record);
+            record.status = StackStatus::Held;
+        }
+        Want::Nothing { why, .. } => return gone(input, record, why),
+        Want::Stack { stack, revision, why } => wanted(input, &mut record, stack, revision, why),
+    }
+    Some(record)
+}
+
+fn base(input: &Input<'_>) -> Option<Record> {
+    if let Some(before) = input.before {
+        let mut record = before.clone();
+        if let Want::Stack { stack, .. } = input.want {
+            record.name = stack.name.clone();
+        }
+        return Some(record);
+    }
+    let name = match input.want {
+        Want::Stack { stack, .. } => stack.name.clone(),
+        Want::Keep { .. } => return None,
+        Want::Nothing { name, .. } => name.clone(),
+    };
+    Some(Record {
+        name,
+        status: StackStatus::Deploying,
+        running: None,
+        next: None,
+        bad: BTreeMap::new(),
+        actions: BTreeSet::new(),
+        conditions: Vec::new(),
+    })
+}
+
+fn gone(input: &Input<'_>, mut record: Record, why: &Gone) -> Option<Record> {
+    let failed = input.applied.is_some_and(|applied| !applied.failures.is_empty());
+    let held = input.plan.holds.iter().any(Hold::holds_the_stack);
+    if failed || held {
+        record.status = if held { StackStatus::Held } else { StackStatus::Failed };
+        refresh(input, &mut record);
+        return Some(record);
+    }
+    match why {
+        Gone::NotAskedFor => None,
+        Gone::BadContent(_) => {
+            record.status = StackStatus::Failed;
+            record.next = None;
+            Some(record)
+        }
+    }
+}
+
+fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revision, why: &Why) {
+    record.actions.extend(actions_done(input));
+    let now = deployment(input, stack, revision);
+    let failures: &[Failure] = input.applied.map_or(&[], |applied| &applied.failures);
+    let is_new = record.running.as_ref().is_none_or(|running| running.content != stack.content);
+    let held = input.plan.holds.iter().any(Hold::holds_the_stack);
+    let failure = failures.iter().find(|f| f.verdict == Verdict::BadContent).map(reason_of);
+    // A container may have ended between its last probe and this look.
+    let fell = input.applied.filter(|_| failures.is_empty()).and_then(|applied| fallen(input, applied, &now));
+    if let Some(reason) = failure.or(fell) {
+        if is_new {
+            mark_bad(record, stack, &reason);
+            record.next = None;
+            record.status = StackStatus::Failed;
+        } else {
+            record.status = StackStatus::Degraded;
+        }
+        record.conditions.push(Condition {
+            name: "failed".to_owned(),
+            reason: "bad-content".to_owned(),
+            message: reason,
+        });
+        refresh(input, record);
+        return;
+    }
+    if let Some(failure) = failures.first() {
+        record.status = if record.running.is_some() { StackStatus::Degraded } else { StackStatus::Failed };
+        record.conditions.push(Condition {
+            name: "failed".to_owned(),
+            reason: "transient".to_owned(),
+            message: reason_of(failure),
+        });
+        refresh(input, record);
+        return;
+    }
+    if input.applied.is_some_and(|applied| applied.stopped) {
+        record.status = StackStatus::Deploying;
+        return;
+    }
+    // A stack that is held whole was not touched: what ran is what runs.
+    if held && input.plan.steps.is_empty() && is_new {
+        record.status = StackStatus::Held;
+        record.next = None;
+        refresh(input, record);
+        return;
+    }
+    let healths: BTreeSet<InstanceHealth> = now.instances.values().map(|instance| instance.health).collect();
+    let sick = healths.iter().any(|health| match health {
+        InstanceHealth::Unhealthy | InstanceHealth::Stopped => true,
+        InstanceHealth::Healthy | InstanceHealth::Starting | InstanceHealth::Completed | InstanceHealth::Unknown => {
+            false
+        }
+    });
+    record.status = match why {
+        _ if held => StackStatus::Held,
+        _ if sick || healths.contains(&InstanceHealth::Unknown) => StackStatus::Degraded,
+        Why::BadContent(_) => StackStatus::RolledBack,
+        Why::Head | Why::WrongAtHead => StackStatus::Running,
+    };
+    record.running = Some(now);
+    record.next = None;
+}
+
+fn mark_bad(record: &mut Record, stack: &Stack, reason: &str) {
+    while record.bad.len() >= MOST_BAD_MARKS {
+        record.bad.pop_first();
+    }
+    record.bad.insert(stack.content.clone(), reason.to_owned());
+}
+
+fn reason_of(failure: &Failure) -> String {
+    match &failure.instance {
+        Some(instance) => format!("{instance} on {}: {}: {}", failure.host, failure.what, failure.why),
+        None => format!("{}: {}: {}", failure.host, failure.what, failure.why),
+    }
+}
+
+/// An instance that was brought up and does not run any more.
+fn fallen(input: &Input<'_>, applied: &Applied, now: &Deployment) -> Option<String> {
+    let brought_up = applied.done.iter().filter_map(|index| match &input.plan.steps[*index].act {
+        Act::Start { .. } => input.plan.steps[*index].instance.as_ref(),
+        Act::Pull { .. }
+        | Act::CreateNetwork(_)
+        | Act::CreateVolume(_)
+        | Act::Create(_)
+        | Act::AwaitHealthy { .. }
+        | Act::RunAction(_)
+        | Act::TakeName { .. }
+        | Act::GiveUpName { .. }
+        | Act::Stop { .. }
+        | Act::Remove { .. }
+        | Act::Rename { .. }
+        | Act::RemoveNetwork { .. } => None,
+    });
+    brought_up.filter_map(|id| now.instances.get(id).map(|record| (id, record))).find_map(|(id, record)| {
+        let down = record.health == InstanceHealth::Stopped;
+        down.then(|| format!("{id} on {} ended right after it was started", record.host))
+    })
+}
+
+fn actions_done(input: &Input<'_>) -> Vec<ActionDone> {
+    let done = input.applied.map(|applied| &applied.done);
+    let steps = done.into_iter().flatten().map(|index| &input.plan.steps[*index].act);
+    steps
+        .filter_map(|act| {
+            let Act::RunAction(action) = act else { return None };
+            Some(ActionDone {
+                service: action.service.clone(),
+                action: action.action.clone(),
+                digest: action.digest.clone(),
+            })
+        })
+        .collect()
+}
+
+fn deployment(input: &Input<'_>, stack: &Stack, revision: &Revision) -> Deployment {
+    let instances = input.plan.instances.iter();
+    Deployment {
+        revision: revision.clone(),
+        content: stack.content.clone(),
+        files: stack.files.iter().map(ToString::to_string).collect(),
+        placement: stack.placement,
+        datacenter: stack.datacenter.clone(),
+        instances: instances
+            .filter_map(|(id, planned)| Some((id.clone(), instance(input, stack, id, planned)?)))
+            .collect(),
+    }
+}
+
+fn instance(input: &Input<'_>, stack: &Stack, id: &InstanceId, planned: &Planned) -> Option<InstanceRecord> {
+    let host = input.inventory.hosts.get(&planned.placed.host)?;
+    let mut record = InstanceRecord {
+        host: host.name.clone(),
+        address: host.ip_address,
+        container: None,
+        image: planned.image.clone(),
+        resolved: planned.resolved.clone(),
+        digest: planned.digest.clone(),
+        ports: planned.placed.ports.clone(),
+        health: InstanceHealth::Unknown,
+        reason: planned.placed.why.clone(),
+    };
+    let may_complete = stack.service(id.service.as_str()).is_some_and(|service| service.restart.may_complete());
+    let recorded = input.before.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    look(input, id, &mut record, may_complete);
+    if record.health == InstanceHealth::Unknown {
+        record.container = recorded.filter(|r| r.digest == record.digest).and_then(|r| r.container.clone());
+    }
+    Some(record)
+}
+
+/// Updates the health of what ran before from what was seen.
+fn refresh(input: &Input<'_>, record: &mut Record) {
+    let stack = input.want.stack().cloned();
+    let Some(running) = &mut record.running else { return };
+    for (id, instance) in &mut running.instances {
+        let service = stack.as_ref().and_then(|stack| stack.service(id.service.as_str()));
+        let completed = instance.health == InstanceHealth::Completed;
+        let may_complete = completed || service.is_some_and(|service| service.restart.may_complete());
+        look(input, id, instance, may_complete);
+    }
+}
+
+fn look(input: &Input<'_>, id: &InstanceId, record: &mut InstanceRecord, may_complete: bool) {
+    let HostView::Seen(_) = input.world.host(&record.host) else {
+        record.health = InstanceHealth::Unknown;
+        return;
+    };
+    let found = containers(input, &record.host).find(|container| {
+        container
+            .ours(input.owner)
+            .is_some_and(|ours| &ours.instance == id && ours.digest == record.digest && ours.host == record.host)
+    });
+    record.container = found.map(|container| container.id.clone());
+    record.health = found.map_or(InstanceHealth::Stopped, |container| health(container, may_complete));
+}
+
+fn containers<'a>(input: &Input<'a>, host: &HostName) -> impl Iterator<Item = &'a ContainerSeen> {
+    let view = input.world.hosts.get(host).and_then(|endpoint| input.world.engines.get(endpoint));
+    let seen = match view {
+        Some(EngineView::Seen(seen)) => Some(seen),
+        Some(EngineView::Unreachable(_)) | None => None,
+    };
+    seen.into_iter().flat_map(|seen| &seen.containers)
+}
+
+/// What a container's state means for those who use it.
+pub fn health(container: &ContainerSeen, may_complete: bool) -> InstanceHealth {
+    match (container.state, container.health) {
+        (State::Running, Health::Unchecked | Health::Healthy) => InstanceHealth::Healthy,
+        (State::Running, Health::Starting) => InstanceHealth::Starting,
+        (State::Running, Health::Unhealthy) | (State::Restarting | State::Paused, _) => InstanceHealth::Unhealthy,
+        (State::Exited { code: 0 }, _) if may_complete => InstanceHealth::Completed,
+        (State::Created | State::Exited { .. } | State::Removing | State::Dead, _) => InstanceHealth::Stopped,
+    }
+}
+
+fn conditions(input: &Input<'_>) -> Vec<Condition> {
+    let mut conditions: Vec<Condition> = input
+        .plan
+        .holds
+        .iter()
+        .map(|hold| Condition {
+            name: if hold.holds_the_stack() { "held".to_owned() } else { "kept".to_owned() },
+            reason: hold.name().to_owned(),
+            message: hold.to_string(),
+        })
+        .collect();
+    conditions.sort();
+    conditions.dedup();
+    conditions
+}

@@ -77,12 +77,7 @@ pub enum RefersTo {
 impl HostRef {
     /// The same with services counted in another order: `order[new]` is the old number.
     fn reordered(self, order: &[usize]) -> Self {
-        let new = |old: usize| {
-            order
-                .iter()
-                .position(|o| *o == old)
-                .expect("an order holds every number")
-        };
+        let new = |old: usize| order.iter().position(|o| *o == old).expect("an order holds every number");
         let refers_to = match self.refers_to {
             RefersTo::StackHost => RefersTo::StackHost,
             RefersTo::ServiceHost(old) => RefersTo::ServiceHost(new(old)),
@@ -104,11 +99,7 @@ impl CheckedFile {
             true => Outcome::WrongHosts,
             false => Outcome::WrongStack(WrongStack { name: None, at }),
         };
-        Self {
-            path: path.clone(),
-            report,
-            outcome,
-        }
+        Self { path: path.clone(), report, outcome }
     }
 }
 
@@ -144,10 +135,7 @@ pub fn check(file: &SourceFile, policy: &Policy) -> CheckedFile {
 /// Puts checked files together. Their order does not matter.
 pub fn validate(files: &[Arc<CheckedFile>]) -> (Desired, Report) {
     let mut report = Report::default();
-    let counted = files
-        .iter()
-        .filter(|file| parse::kind(&file.path) != Kind::Inert)
-        .count();
+    let counted = files.iter().filter(|file| parse::kind(&file.path) != Kind::Inert).count();
     if counted > parse::MOST_FILES {
         return too_many(counted);
     }
@@ -164,14 +152,7 @@ pub fn validate(files: &[Arc<CheckedFile>]) -> (Desired, Report) {
 pub fn too_many(files: usize) -> (Desired, Report) {
     let mut report = Report::default();
     report.add(parse::too_many(files));
-    let inventory = Inventory {
-        wrong: ["hosts/".into()].into(),
-        ..Inventory::default()
-    };
-    let desired = Desired {
-        nameless: ["stacks/".into()].into(),
-        inventory,
-        ..Desired::default()
-    };
+    let inventory = Inventory { wrong: ["hosts/".into()].into(), ..Inventory::default() };
+    let desired = Desired { nameless: ["stacks/".into()].into(), inventory, ..Desired::default() };
     (desired, report)
 }

@@ -55,11 +55,7 @@ fn keys(value: &Value, names: &mut BTreeSet<String>) {
 
 #[test]
 fn the_complete_files_hold_every_property_of_their_schemas() {
-    for (name, path) in [
-        ("stack", "stacks/everything.yaml"),
-        ("host", "hosts/list.yaml"),
-        ("config", "config.yaml"),
-    ] {
+    for (name, path) in [("stack", "stacks/everything.yaml"), ("host", "hosts/list.yaml"), ("config", "config.yaml")] {
         let schema = serde_json::from_str(parse::schema(name).expect("a schema")).expect("JSON");
         let (mut known, mut written) = (BTreeSet::new(), BTreeSet::new());
         properties(&schema, &mut known);
@@ -90,22 +86,10 @@ fn the_complete_files_are_clean_and_mean_what_they_say() {
     assert_eq!(stack.target_host.as_ref().map(|host| host.as_str()), Some("host-1"));
     let first = &stack.services[0];
     let variable = |name: &str| first.environment[name].expose().as_str();
-    assert_eq!(
-        (variable("NUMBER"), variable("YES"), variable("EMPTY")),
-        ("1.10", "true", "")
-    );
-    assert_eq!(
-        first.command.as_deref(),
-        Some(["serve", "--port", "8080", "two words"].map(str::to_owned).as_slice())
-    );
-    assert_eq!(
-        (first.resources.cpu, first.resources.memory),
-        (Some(250), Some(128 << 20))
-    );
-    assert_eq!(
-        (first.restart, first.on_host_loss),
-        (Restart::UnlessStopped, OnHostLoss::Wait)
-    );
+    assert_eq!((variable("NUMBER"), variable("YES"), variable("EMPTY")), ("1.10", "true", ""));
+    assert_eq!(first.command.as_deref(), Some(["serve", "--port", "8080", "two words"].map(str::to_owned).as_slice()));
+    assert_eq!((first.resources.cpu, first.resources.memory), (Some(250), Some(128 << 20)));
+    assert_eq!((first.restart, first.on_host_loss), (Restart::UnlessStopped, OnHostLoss::Wait));
     assert_eq!(first.labels["tier"], "1");
     assert!(first.constraints.not_on.iter().any(|host| host.as_str() == "host-2"));
     let second = &stack.services[1];

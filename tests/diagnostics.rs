@@ -34,20 +34,12 @@ impl Repository {
         while let Some(folder) = open.pop() {
             for entry in fs::read_dir(&folder).expect("a folder") {
                 let path = entry.expect("an entry").path();
-                if path.is_dir() {
-                    open.push(path)
-                } else {
-                    paths.push(path)
-                }
+                if path.is_dir() { open.push(path) } else { paths.push(path) }
             }
         }
         paths.sort();
         for path in paths {
-            let name = path
-                .strip_prefix(root)
-                .expect("below the root")
-                .to_str()
-                .expect("UTF-8");
+            let name = path.strip_prefix(root).expect("below the root").to_str().expect("UTF-8");
             match name {
                 ".out" => {}
                 "case" => repository.case(&fs::read_to_string(&path).expect("readable")),
@@ -58,11 +50,7 @@ impl Repository {
     }
 
     fn add(&mut self, path: &str, text: String) {
-        self.files.push(SourceFile {
-            path: path.into(),
-            blob: "".into(),
-            text: text.into(),
-        });
+        self.files.push(SourceFile { path: path.into(), blob: "".into(), text: text.into() });
     }
 
     fn case(&mut self, text: &str) {
@@ -91,10 +79,7 @@ impl Repository {
     }
 
     fn texts(&self) -> Texts {
-        self.files
-            .iter()
-            .map(|file| (file.path.clone(), file.text.clone()))
-            .collect()
+        self.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect()
     }
 }
 
@@ -106,11 +91,7 @@ fn folder(name: &str) -> PathBuf {
 fn the_example_repository_is_clean() {
     let repository = Repository::read(&folder("example-repo"));
     let (desired, report) = repository.validate();
-    assert!(
-        report.is_empty(),
-        "{}",
-        human::render(&report, &repository.texts(), Colour::Plain)
-    );
+    assert!(report.is_empty(), "{}", human::render(&report, &repository.texts(), Colour::Plain));
     assert_eq!((desired.stacks.len(), desired.inventory.hosts.len()), (2, 3));
     assert!(desired.wrong.is_empty() && desired.nameless.is_empty() && desired.inventory.wrong.is_empty());
 }
@@ -122,11 +103,7 @@ fn every_golden_report_is_as_it_was() {
     let mut seen = BTreeSet::new();
     for entry in fs::read_dir(folder("tests/diagnostics")).expect("goldens") {
         let case = entry.expect("an entry").path();
-        let name = case
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("UTF-8")
-            .to_owned();
+        let name = case.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
         let repository = Repository::read(&case);
         let (desired, report) = repository.validate();
         let rendered = human::render(&report, &repository.texts(), Colour::Plain);
@@ -134,12 +111,7 @@ fn every_golden_report_is_as_it_was() {
         // `anchor` and `anchor--json` are two cases of one code.
         let code = name.split("--").next().expect("a name").to_owned();
         assert!(found.contains(code.as_str()), "{name} finds {found:?}:\n{rendered}");
-        for text in [
-            &rendered,
-            &json::render(&report),
-            &github::render(&report),
-            &sarif::render(&report),
-        ] {
+        for text in [&rendered, &json::render(&report), &github::render(&report), &sarif::render(&report)] {
             assert!(!text.contains("hunter2"), "{name} shows a secret:\n{text}");
         }
         if report.has_errors() {
@@ -198,16 +170,9 @@ fn a_stack_of_eve_is_valid_unchanged() {
     let mut repository = Repository::default();
     repository.add("stacks/desk.jsonld", EVE.to_owned());
     let (desired, report) = repository.validate();
-    assert!(
-        report.is_empty(),
-        "{}",
-        human::render(&report, &repository.texts(), Colour::Plain)
-    );
+    assert!(report.is_empty(), "{}", human::render(&report, &repository.texts(), Colour::Plain));
     let stack = desired.stacks.values().next().expect("the stack");
-    assert_eq!(
-        (stack.name.slug().as_str(), stack.network.name.as_str()),
-        ("ticket-desk", "ticket-desk")
-    );
+    assert_eq!((stack.name.slug().as_str(), stack.network.name.as_str()), ("ticket-desk", "ticket-desk"));
     assert_eq!(stack.services[1].requirements.len(), 1);
     assert!(stack.services[1].health.is_none() && stack.services[0].health.is_some());
 }
@@ -233,10 +198,7 @@ fn a_file_says_the_same_in_yaml_and_in_json() {
 #[test]
 fn a_reference_by_id_becomes_the_name_and_the_order_of_files_does_not_matter() {
     let mut repository = Repository::default();
-    repository.add(
-        "hosts/a.yaml",
-        "{'@id': 'urn:host:a', name: a, ipAddress: 10.0.0.1}".to_owned(),
-    );
+    repository.add("hosts/a.yaml", "{'@id': 'urn:host:a', name: a, ipAddress: 10.0.0.1}".to_owned());
     repository.add(
         "stacks/s.yaml",
         "{name: s, targetHost: 'urn:host:a', itemListElement: [{position: 1, name: web, image: web}]}".to_owned(),
@@ -258,14 +220,8 @@ fn a_file_that_yields_no_name_is_told_from_a_wrong_stack_and_from_no_stack() {
         let (desired, _) = repository.validate();
         (desired.stacks.len(), desired.wrong.len(), desired.nameless.len())
     };
-    assert_eq!(
-        outcome("{name: s, itemListElement: [{position: 1, name: a, image: b}]}"),
-        (1, 0, 0)
-    );
-    assert_eq!(
-        outcome("{name: s, itemListElement: [{position: 1, name: a, image: B}]}"),
-        (0, 1, 0)
-    );
+    assert_eq!(outcome("{name: s, itemListElement: [{position: 1, name: a, image: b}]}"), (1, 0, 0));
+    assert_eq!(outcome("{name: s, itemListElement: [{position: 1, name: a, image: B}]}"), (0, 1, 0));
     assert_eq!(outcome("{name: s, itemListElement: 3}"), (0, 1, 0));
     assert_eq!(outcome("{name: s, name: t, itemListElement: []}"), (0, 0, 1));
     assert_eq!(outcome("{ not json"), (0, 0, 1));

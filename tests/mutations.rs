@@ -14,13 +14,8 @@ use bayplan::validate::{self, CheckedFile};
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-const PATHS: [&str; 5] = [
-    "hosts/host-1.yaml",
-    "hosts/host-2.yaml",
-    "hosts/host-3.yaml",
-    "stacks/distributed-app.yaml",
-    "stacks/shop.yaml",
-];
+const PATHS: [&str; 5] =
+    ["hosts/host-1.yaml", "hosts/host-2.yaml", "hosts/host-3.yaml", "stacks/distributed-app.yaml", "stacks/shop.yaml"];
 
 /// One change to a text; numbers are taken modulo its length.
 #[derive(Debug, Clone)]
@@ -69,12 +64,7 @@ const SCRAPS: [&str; 30] = [
 
 fn mutation() -> impl Strategy<Value = Mutation> {
     let n = any::<usize>;
-    let scrap = || {
-        prop_oneof![
-            proptest::sample::select(SCRAPS.to_vec()).prop_map(str::to_owned),
-            ".{0,6}"
-        ]
-    };
+    let scrap = || prop_oneof![proptest::sample::select(SCRAPS.to_vec()).prop_map(str::to_owned), ".{0,6}"];
     prop_oneof![
         (n(), scrap()).prop_map(|(at, text)| Mutation::Insert(at, text)),
         (n(), 0..40_usize).prop_map(|(at, count)| Mutation::Delete(at, count)),
@@ -143,10 +133,7 @@ fn examples() -> Examples {
         text: fs::read_to_string(root.join(path)).expect("an example").into(),
     };
     let files: Vec<_> = PATHS.iter().map(|path| file(path)).collect();
-    let checked = files
-        .iter()
-        .map(|file| Arc::new(validate::check(file, &Policy::default())))
-        .collect();
+    let checked = files.iter().map(|file| Arc::new(validate::check(file, &Policy::default()))).collect();
     Examples { files, checked }
 }
 
@@ -160,18 +147,10 @@ fn check(examples: &Examples, as_json: bool, changed: usize, mutations: &[Mutati
         path = path.replace(".yaml", ".json");
     }
     mutations.iter().for_each(|mutation| apply(&mut text, mutation));
-    let file = SourceFile {
-        path: path.into(),
-        blob: "".into(),
-        text: text.into(),
-    };
+    let file = SourceFile { path: path.into(), blob: "".into(), text: text.into() };
     let mut checked = examples.checked.clone();
     checked[changed] = Arc::new(validate::check(&file, &Policy::default()));
-    let mut texts: Texts = examples
-        .files
-        .iter()
-        .map(|file| (file.path.clone(), file.text.clone()))
-        .collect();
+    let mut texts: Texts = examples.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
     texts.insert(file.path.clone(), file.text.clone());
     let (desired, report) = validate::validate(&checked);
     let secret = "example-only";
@@ -188,18 +167,13 @@ fn check(examples: &Examples, as_json: bool, changed: usize, mutations: &[Mutati
 #[test]
 fn ten_thousand_mutations_of_the_examples_never_panic_and_show_no_secret() {
     let examples = examples();
-    let config = Config {
-        cases: 10_000,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: 10_000, failure_persistence: None, ..Config::default() };
     // One seed, so that a failure is the same failure tomorrow.
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let mutations = proptest::collection::vec(mutation(), 1..6);
     runner
-        .run(
-            &(any::<bool>(), any::<usize>(), mutations),
-            |(as_json, changed, mutations)| check(&examples, as_json, changed, &mutations),
-        )
+        .run(&(any::<bool>(), any::<usize>(), mutations), |(as_json, changed, mutations)| {
+            check(&examples, as_json, changed, &mutations)
+        })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }

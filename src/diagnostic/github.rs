@@ -45,13 +45,7 @@ mod tests {
 
     #[test]
     fn what_would_end_a_command_is_escaped() {
-        let at = Span {
-            path: "stacks/a,b:c.yaml".into(),
-            start: 0,
-            end: 1,
-            line: 3,
-            column: 7,
-        };
+        let at = Span { path: "stacks/a,b:c.yaml".into(), start: 0, end: 1, line: 3, column: 7 };
         let mut report = Report::default();
         report.add(Diagnostic::new(Code::BadName, "100 %\n::error::x", &at));
         assert_eq!(

@@ -96,10 +96,7 @@ fn source<'a>(report: &Report, diagnostic: &'a Diagnostic, path: &Arc<str>, text
         kind.span(start..end).label(said)
     });
     let annotations: Vec<_> = annotations.collect();
-    Snippet::source(text)
-        .path(path.to_string())
-        .annotations(annotations)
-        .into()
+    Snippet::source(text).path(path.to_string()).annotations(annotations).into()
 }
 
 /// The start of the character that holds this byte: the renderer must never be handed half a character.

@@ -68,10 +68,7 @@ pub struct Brake {
 
 impl Default for Brake {
     fn default() -> Self {
-        Self {
-            fleet_percent: 20,
-            at_least: 3,
-        }
+        Self { fleet_percent: 20, at_least: 3 }
     }
 }
 

@@ -22,14 +22,8 @@ pub enum Allowance {
 }
 
 impl Allowance {
-    pub const ALL: [Self; 6] = [
-        Self::Privileged,
-        Self::CapAdd,
-        Self::Devices,
-        Self::SecurityOpt,
-        Self::Sysctls,
-        Self::HostNetwork,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Privileged, Self::CapAdd, Self::Devices, Self::SecurityOpt, Self::Sysctls, Self::HostNetwork];
 
     /// As the configuration writes it under `policy.allow`.
     pub fn as_str(self) -> &'static str {
@@ -51,8 +45,7 @@ impl Policy {
         plain
             && self.bind_mounts.iter().any(|prefix| {
                 let prefix = prefix.trim_end_matches('/');
-                path.strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             })
     }
 }
@@ -63,10 +56,7 @@ mod tests {
 
     #[test]
     fn a_bind_mount_is_allowed_at_and_below_a_prefix_only() {
-        let policy = Policy {
-            bind_mounts: vec!["/srv/data/".to_owned()],
-            ..Policy::default()
-        };
+        let policy = Policy { bind_mounts: vec!["/srv/data/".to_owned()], ..Policy::default() };
         assert!(policy.allows_bind("/srv/data") && policy.allows_bind("/srv/data/x"));
         assert!(!policy.allows_bind("/srv/database"));
         assert!(!policy.allows_bind("/srv/data/../../etc"));

@@ -47,14 +47,8 @@ pub enum StackStatus {
 }
 
 impl StackStatus {
-    pub const ALL: [Self; 6] = [
-        Self::Deploying,
-        Self::Running,
-        Self::Degraded,
-        Self::Held,
-        Self::Failed,
-        Self::RolledBack,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Deploying, Self::Running, Self::Degraded, Self::Held, Self::Failed, Self::RolledBack];
 
     /// As the status file writes it.
     pub fn as_str(self) -> &'static str {
@@ -110,14 +104,8 @@ pub enum InstanceHealth {
 }
 
 impl InstanceHealth {
-    pub const ALL: [Self; 6] = [
-        Self::Healthy,
-        Self::Starting,
-        Self::Unhealthy,
-        Self::Stopped,
-        Self::Completed,
-        Self::Unknown,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Healthy, Self::Starting, Self::Unhealthy, Self::Stopped, Self::Completed, Self::Unknown];
 
     /// As the status file writes it.
     pub fn as_str(self) -> &'static str {

@@ -77,11 +77,7 @@ impl ResolvedImage {
 
     /// Reads what [`ResolvedImage::reference`] gives.
     pub fn parse(text: &str) -> Self {
-        if text.contains('@') {
-            Self::Registry(text.to_owned())
-        } else {
-            Self::Local(text.to_owned())
-        }
+        if text.contains('@') { Self::Registry(text.to_owned()) } else { Self::Local(text.to_owned()) }
     }
 }
 

@@ -155,9 +155,7 @@ impl Protocol {
 
     /// Reads what [`Protocol::as_str`] writes.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Tcp, Self::Udp, Self::Sctp]
-            .into_iter()
-            .find(|p| p.as_str() == text)
+        [Self::Tcp, Self::Udp, Self::Sctp].into_iter().find(|p| p.as_str() == text)
     }
 }
 

@@ -61,10 +61,7 @@ impl ImageRef {
                 );
             }
         }
-        Ok(Self {
-            text: text.to_owned(),
-            repository: repository.len(),
-        })
+        Ok(Self { text: text.to_owned(), repository: repository.len() })
     }
 
     pub fn as_str(&self) -> &str {
@@ -159,18 +156,7 @@ mod tests {
 
     #[test]
     fn what_engines_refuse_is_refused_here() {
-        for text in [
-            "",
-            "Postgres",
-            "a//b",
-            "a:",
-            "a:b c",
-            "-x",
-            "a@sha256:12",
-            "a:5000:x/y",
-            "http://x/y",
-            "a___b",
-        ] {
+        for text in ["", "Postgres", "a//b", "a:", "a:b c", "-x", "a@sha256:12", "a:5000:x/y", "http://x/y", "a___b"] {
             assert!(ImageRef::new(text).is_err(), "{text:?}");
         }
     }

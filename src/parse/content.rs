@@ -64,12 +64,7 @@ pub fn digest(value: &Value) -> Digest {
             write_entry(key, value, &mut out);
         }
     }
-    for service in value
-        .get("itemListElement")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for service in value.get("itemListElement").and_then(Value::as_array).into_iter().flatten() {
         out.extend(b"\nservice\n");
         for (key, value) in asking(service) {
             write_entry(key, value, &mut out);

@@ -39,15 +39,7 @@ pub fn pass(path: &Arc<str>, text: &str, report: &mut Report) -> Passed {
         flow_nesting_limit: DEEPEST + 2,
         block_nesting_limit: DEEPEST + 2,
     };
-    let mut gate = Gate {
-        path,
-        text,
-        report,
-        findings: 0,
-        frames: Vec::new(),
-        documents: 0,
-        root: None,
-    };
+    let mut gate = Gate { path, text, report, findings: 0, frames: Vec::new(), documents: 0, root: None };
     for event in Parser::new_from_str_with_options(text, options) {
         let on = match event {
             Ok((event, span)) => gate.event(event, &span),
@@ -67,12 +59,7 @@ pub fn pass(path: &Arc<str>, text: &str, report: &mut Report) -> Passed {
 }
 
 /// The beginning of a file.
-pub const START: Place = Place {
-    start: 0,
-    end: 0,
-    line: 1,
-    column: 1,
-};
+pub const START: Place = Place { start: 0, end: 0, line: 1, column: 1 };
 
 enum On {
     Go,
@@ -173,10 +160,7 @@ impl Gate<'_> {
         if self.frames.len() >= DEEPEST {
             return self.too_deep(at);
         }
-        self.frames.push(Frame {
-            node: Node { key: None, at, shape },
-            key: None,
-        });
+        self.frames.push(Frame { node: Node { key: None, at, shape }, key: None });
         On::Go
     }
 

@@ -120,10 +120,7 @@ impl<'de> Deserialize<'de> for Ulimit {
                 f.write_str("a number, or `soft` and `hard`")
             }
             fn visit_i64<E: Error>(self, value: i64) -> Result<Ulimit, E> {
-                Ok(Ulimit {
-                    soft: value,
-                    hard: value,
-                })
+                Ok(Ulimit { soft: value, hard: value })
             }
             fn visit_u64<E: Error>(self, value: u64) -> Result<Ulimit, E> {
                 let value = i64::try_from(value).map_err(|_| E::custom("the number is too large"))?;
@@ -176,9 +173,7 @@ mod tests {
     fn check<T: DeserializeOwned>(name: &str, pointer: &str) {
         let text = schema::text(name).expect("a schema");
         let schema: Value = serde_json::from_str(text).expect("JSON");
-        let properties = schema
-            .pointer(&format!("{pointer}/properties"))
-            .and_then(Value::as_object);
+        let properties = schema.pointer(&format!("{pointer}/properties")).and_then(Value::as_object);
         let properties = properties.expect("a mapping with properties").keys().cloned().collect();
         assert_eq!(fields::<T>(), properties, "{name}{pointer}");
     }

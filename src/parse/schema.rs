@@ -159,9 +159,7 @@ fn properties(schema: &'static Schema, pointer: &str) -> Known {
         let below = branches(root, at).find_map(|node| {
             let named = node.get("properties").and_then(|p| p.get(&part));
             let listed = node.get("items").filter(|_| part.parse::<usize>().is_ok());
-            named
-                .or(listed)
-                .or_else(|| node.get("additionalProperties").filter(|open| open.is_object()))
+            named.or(listed).or_else(|| node.get("additionalProperties").filter(|open| open.is_object()))
         });
         match below {
             Some(below) => at = resolve(root, below),
@@ -172,13 +170,7 @@ fn properties(schema: &'static Schema, pointer: &str) -> Known {
         }
     }
     // Inside the list of services the field that names them is no help.
-    let of = of.map(|of| {
-        if of == "itemListElement" {
-            "service".to_owned()
-        } else {
-            of
-        }
-    });
+    let of = of.map(|of| if of == "itemListElement" { "service".to_owned() } else { of });
     let of = of.map(|of| match (schema.of, of.as_str()) {
         ("a host", "service") => "host".to_owned(),
         _ => of,
@@ -200,15 +192,10 @@ fn resolve<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     target.unwrap_or(node)
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the schema library's kinds are an open list"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the schema library's kinds are an open list")]
 fn finding(error: &ValidationError<'_>, pointer: &str, tree: &Tree) -> Diagnostic {
     let at = tree.of(pointer);
-    let name = pointer
-        .rsplit('/')
-        .find(|part| part.parse::<usize>().is_err() && !part.is_empty());
+    let name = pointer.rsplit('/').find(|part| part.parse::<usize>().is_err() && !part.is_empty());
     let what = match name {
         Some(name) => format!("`{}`", name.replace("~1", "/").replace("~0", "~")),
         None => "the file".to_owned(),
@@ -257,12 +244,8 @@ fn out_of_range(what: &str, range: &str, at: &crate::files::Span) -> Diagnostic 
 
 fn unknown_value(what: &str, found: &Value, options: &Value, at: &crate::files::Span) -> Diagnostic {
     let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
-    let options: Vec<String> = options
-        .iter()
-        .filter_map(Value::as_str)
-        .filter(|option| !option.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let options: Vec<String> =
+        options.iter().filter_map(Value::as_str).filter(|option| !option.is_empty()).map(str::to_owned).collect();
     let diagnostic = match found.as_str() {
         Some(_) => Diagnostic::new(Code::UnknownValue, format!("{what} cannot have this value"), at),
         None => {
@@ -342,10 +325,6 @@ mod tests {
         assert!(properties(&HOST, "").names.contains(&"ipAddress".to_owned()));
         let known = properties(&HOST, "/itemListElement/0/reserved");
         assert_eq!(known.names, ["cpu", "memory"]);
-        assert!(
-            properties(&CONFIG, "/engines/tcp:~1~1a:1")
-                .names
-                .contains(&"ca".to_owned())
-        );
+        assert!(properties(&CONFIG, "/engines/tcp:~1~1a:1").names.contains(&"ca".to_owned()));
     }
 }

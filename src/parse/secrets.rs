@@ -63,10 +63,7 @@ pub fn of_text(text: &str) -> Vec<Range<usize>> {
         if field && inside.is_some_and(|base| base > 0 && indent <= base) {
             inside = None;
         }
-        let secret = SECRET_KEYS
-            .iter()
-            .filter_map(|key| Some(line.find(key)? + key.len()))
-            .min();
+        let secret = SECRET_KEYS.iter().filter_map(|key| Some(line.find(key)? + key.len())).min();
         match (inside, secret) {
             (None, Some(after)) => {
                 inside = Some(indent);

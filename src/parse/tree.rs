@@ -147,22 +147,12 @@ impl Tree {
 pub fn span(path: &Arc<str>, text: &str, place: Place) -> Span {
     let stretch = text.get(place.start..place.end).unwrap_or("");
     let line = stretch.find(['\n', '\r']).unwrap_or(stretch.len());
-    Span {
-        path: path.clone(),
-        start: place.start,
-        end: place.start + line,
-        line: place.line,
-        column: place.column,
-    }
+    Span { path: path.clone(), start: place.start, end: place.start + line, line: place.line, column: place.column }
 }
 
 /// A key as a part of a JSON pointer.
 pub fn escape(key: &str) -> String {
-    if key.contains(['~', '/']) {
-        key.replace('~', "~0").replace('/', "~1")
-    } else {
-        key.to_owned()
-    }
+    if key.contains(['~', '/']) { key.replace('~', "~0").replace('/', "~1") } else { key.to_owned() }
 }
 
 fn unescape(part: &str) -> String {

@@ -28,10 +28,7 @@ pub fn settings(raw: &RawService, policy: &Policy, scope: &mut Scope<'_>) {
                 | Allowance::Sysctls => field,
             };
             let message = format!("`{shown}` is not allowed here");
-            let hint = format!(
-                "the operator's configuration would allow it: `policy.allow: [{}]`",
-                allowance.as_str()
-            );
+            let hint = format!("the operator's configuration would allow it: `policy.allow: [{}]`", allowance.as_str());
             scope.find_with_hint(Code::NotAllowed, message, &format!("/{field}"), hint);
         }
     }

@@ -36,13 +36,9 @@ impl Cache {
 
     /// Checks files that are not kept yet, several at a time where there are many, and keeps them.
     pub fn add(&mut self, files: &[SourceFile]) {
-        let new: Vec<&SourceFile> = files
-            .iter()
-            .filter(|file| self.get(&file.path, &file.blob).is_none())
-            .collect();
+        let new: Vec<&SourceFile> = files.iter().filter(|file| self.get(&file.path, &file.blob).is_none()).collect();
         for (file, checked) in new.iter().zip(check_all(&new, &self.policy)) {
-            self.files
-                .insert(file.path.clone(), (file.blob.clone(), Arc::new(checked)));
+            self.files.insert(file.path.clone(), (file.blob.clone(), Arc::new(checked)));
         }
     }
 
@@ -84,9 +80,7 @@ fn check_all(files: &[&SourceFile], policy: &Policy) -> Vec<CheckedFile> {
     std::thread::scope(|scope| {
         let parts = files.chunks(files.len().div_ceil(threads));
         let running: Vec<_> = parts.map(|part| scope.spawn(move || one_by_one(part))).collect();
-        let done = running
-            .into_iter()
-            .flat_map(|thread| thread.join().expect("checking a file does not panic"));
+        let done = running.into_iter().flat_map(|thread| thread.join().expect("checking a file does not panic"));
         done.collect()
     })
 }

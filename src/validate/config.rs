@@ -44,11 +44,7 @@ fn build(raw: RawConfig, tree: &Tree, report: &mut Report) -> Config {
             fleet_percent: brake.fleet_percent.unwrap_or(default.brake.fleet_percent),
             at_least: brake.at_least.unwrap_or(default.brake.at_least),
         },
-        engines: raw
-            .engines
-            .into_iter()
-            .map(|(name, tls)| (name, tls_files(tls)))
-            .collect(),
+        engines: raw.engines.into_iter().map(|(name, tls)| (name, tls_files(tls))).collect(),
         registries: registries(raw.registries, tree, report),
         policy: self::policy(&policy, tree, report),
         subnets: subnets(&raw.subnets, tree, report),
@@ -60,11 +56,7 @@ fn build(raw: RawConfig, tree: &Tree, report: &mut Report) -> Config {
 }
 
 fn tls_files(raw: RawTls) -> TlsFiles {
-    TlsFiles {
-        ca: raw.ca.into(),
-        cert: raw.cert.into(),
-        key: raw.key.into(),
-    }
+    TlsFiles { ca: raw.ca.into(), cert: raw.cert.into(), key: raw.key.into() }
 }
 
 fn registries(raw: BTreeMap<String, RawRegistry>, tree: &Tree, report: &mut Report) -> BTreeMap<String, RegistryLogin> {
@@ -96,10 +88,7 @@ fn policy(raw: &RawPolicy, tree: &Tree, report: &mut Report) -> Policy {
         }
     }
     let allowed = |allowance: &Allowance| raw.allow.iter().any(|text| text == allowance.as_str());
-    Policy {
-        bind_mounts: raw.bind_mounts.clone(),
-        allow: Allowance::ALL.into_iter().filter(allowed).collect(),
-    }
+    Policy { bind_mounts: raw.bind_mounts.clone(), allow: Allowance::ALL.into_iter().filter(allowed).collect() }
 }
 
 fn subnets(raw: &[String], tree: &Tree, report: &mut Report) -> Vec<(Ipv4Addr, u8)> {
@@ -132,11 +121,7 @@ mod tests {
     use crate::model::config::Config;
 
     fn file(text: &str) -> SourceFile {
-        SourceFile {
-            path: "bayplan.yaml".into(),
-            blob: "".into(),
-            text: text.into(),
-        }
+        SourceFile { path: "bayplan.yaml".into(), blob: "".into(), text: text.into() }
     }
 
     #[test]
@@ -167,10 +152,7 @@ log: json
         assert!(report.is_empty(), "{report:?}");
         let read = read.expect("a configuration");
         assert!(read.policy.allows_bind("/srv/x") && read.policy.allow.len() == 1);
-        assert_eq!(
-            (read.brake.at_least, read.subnets.len(), read.registries.len()),
-            (1, 1, 1)
-        );
+        assert_eq!((read.brake.at_least, read.subnets.len(), read.registries.len()), (1, 1, 1));
     }
 
     #[test]

@@ -48,12 +48,7 @@ fn by_position(services: &[RawService]) -> Vec<usize> {
 
 /// What each service requires; what does not exist, and itself, are other findings.
 fn edges(services: &[RawService]) -> Vec<Vec<Edge>> {
-    let names: BTreeMap<&str, usize> = services
-        .iter()
-        .enumerate()
-        .rev()
-        .map(|(i, s)| (s.name.as_str(), i))
-        .collect();
+    let names: BTreeMap<&str, usize> = services.iter().enumerate().rev().map(|(i, s)| (s.name.as_str(), i)).collect();
     let requirements = services.iter().enumerate().map(|(from, service)| {
         let plain = service.requirements.iter().enumerate();
         let plain = plain.map(|(i, name)| (name.as_str(), format!("/requirements/{i}")));
@@ -141,9 +136,7 @@ fn against_position(services: &[RawService], edges: &[Vec<Edge>], scope: &mut Sc
                 let order = scope.at("/startOrder");
                 let diagnostic = Diagnostic::new(Code::RequirementCycle, message, &at);
                 let diagnostic = diagnostic.also(&order, "services start by position");
-                scope
-                    .report
-                    .add(diagnostic.hint("swap the positions, or write `startOrder: dependencies`"));
+                scope.report.add(diagnostic.hint("swap the positions, or write `startOrder: dependencies`"));
             }
         }
     }

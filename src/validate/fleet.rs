@@ -20,10 +20,7 @@ use crate::parse::suggest::did_you_mean;
 /// See the module.
 pub fn combine(files: &[&CheckedFile], report: &mut Report) -> Desired {
     let inventory = inventory(files, report);
-    let mut desired = Desired {
-        inventory,
-        ..Desired::default()
-    };
+    let mut desired = Desired { inventory, ..Desired::default() };
     let hosts = Hosts::of(&desired.inventory);
     let mut first: BTreeMap<StackSlug, &Span> = BTreeMap::new();
     let mut stacks: BTreeMap<StackSlug, Arc<Stack>> = BTreeMap::new();
@@ -106,10 +103,7 @@ fn shared_addresses(inventory: &Inventory, report: &mut Report) {
         if let (Some(a), Some(b)) = (&first.endpoint, &host.endpoint)
             && a != b
         {
-            let message = format!(
-                "`{}` has the address of `{}`, but another engine",
-                host.name, first.name
-            );
+            let message = format!("`{}` has the address of `{}`, but another engine", host.name, first.name);
             let diagnostic = Diagnostic::new(Code::SharedAddress, message, host.at.of("/ipAddress"));
             report.add(diagnostic.also(first.at.of("/ipAddress"), format!("the address of `{}`", first.name)));
         }
@@ -129,22 +123,11 @@ impl<'a> Hosts<'a> {
         let mut by_id = BTreeMap::new();
         for host in inventory.hosts.values() {
             if let Some(id) = &host.id {
-                by_id
-                    .entry(id.as_str())
-                    .and_modify(|known| *known = None)
-                    .or_insert(Some(&host.name));
+                by_id.entry(id.as_str()).and_modify(|known| *known = None).or_insert(Some(&host.name));
             }
         }
-        let datacenters = inventory
-            .hosts
-            .values()
-            .filter_map(|host| host.datacenter.as_deref())
-            .collect();
-        Self {
-            inventory,
-            by_id,
-            datacenters,
-        }
+        let datacenters = inventory.hosts.values().filter_map(|host| host.datacenter.as_deref()).collect();
+        Self { inventory, by_id, datacenters }
     }
 
     fn find(&self, text: &str) -> Option<&HostName> {
@@ -201,11 +184,7 @@ fn resolve(checked: &CheckedStack, hosts: &Hosts<'_>, report: &mut Report) -> Op
 }
 
 fn refers(checked: &CheckedStack, which: impl Fn(&RefersTo) -> bool) -> Option<&Span> {
-    checked
-        .host_refs
-        .iter()
-        .find(|reference| which(&reference.refers_to))
-        .map(|reference| &reference.at)
+    checked.host_refs.iter().find(|reference| which(&reference.refers_to)).map(|reference| &reference.at)
 }
 
 /// Replaces what was written (an `@id`) by the host's name.

@@ -17,11 +17,7 @@ const PORT_RANGE: (u16, u16) = (20_000, 29_999);
 /// The hosts of a file, as far as they could be understood; findings are added to the report.
 pub fn hosts(file: &HostsFile, report: &mut Report) -> Vec<Host> {
     let hosts = file.hosts.iter().filter_map(|(pointer, raw)| {
-        let mut scope = Scope {
-            tree: &file.tree,
-            pointer: pointer.clone(),
-            report,
-        };
+        let mut scope = Scope { tree: &file.tree, pointer: pointer.clone(), report };
         host(raw, &mut scope)
     });
     hosts.collect()
@@ -40,21 +36,14 @@ fn host(raw: &RawHost, scope: &mut Scope<'_>) -> Option<Host> {
         None => ip_address,
     };
     if raw.publish_address.is_some() && publish_address.is_some_and(|address| address.is_multicast()) {
-        scope.find(
-            Code::BadAddress,
-            "ports cannot bind to a multicast address",
-            "/publishAddress",
-        );
+        scope.find(Code::BadAddress, "ports cannot bind to a multicast address", "/publishAddress");
     }
     let count = raw.processor_count.map(|count| count.to_string());
     let cpu = scope.cpu(text(&raw.cpu), "/cpu");
     let count = scope.cpu(count.as_deref(), "/processorCount");
     let memory = scope.memory(text(&raw.memory), "/memory");
     let size = scope.memory(text(&raw.memory_size), "/memorySize");
-    let endpoint = raw
-        .endpoint
-        .as_deref()
-        .and_then(|text| endpoint(text, "/endpoint", scope));
+    let endpoint = raw.endpoint.as_deref().and_then(|text| endpoint(text, "/endpoint", scope));
     let socket = raw.docker_socket.as_deref().and_then(|text| {
         let with_scheme = format!("unix://{text}");
         let text = if text.starts_with('/') { &with_scheme } else { text };
@@ -68,23 +57,11 @@ fn host(raw: &RawHost, scope: &mut Scope<'_>) -> Option<Host> {
         publish_address: publish_address?,
         cpu: one_of(cpu, count, ["cpu", "processorCount"], scope),
         memory: one_of(memory, size, ["memory", "memorySize"], scope),
-        datacenter: one_of(
-            raw.datacenter.clone(),
-            raw.location.clone(),
-            ["datacenter", "location"],
-            scope,
-        ),
+        datacenter: one_of(raw.datacenter.clone(), raw.location.clone(), ["datacenter", "location"], scope),
         status: raw.status.as_deref().map_or(HostStatus::Active, status),
-        labels: raw
-            .labels
-            .iter()
-            .map(|(key, Text(value))| (key.clone(), value.clone()))
-            .collect(),
+        labels: raw.labels.iter().map(|(key, Text(value))| (key.clone(), value.clone())).collect(),
         endpoint: one_of(endpoint, socket, ["endpoint", "dockerSocket"], scope),
-        port_range: raw
-            .port_range
-            .as_deref()
-            .map_or(PORT_RANGE, |text| port_range(text, scope)),
+        port_range: raw.port_range.as_deref().map_or(PORT_RANGE, |text| port_range(text, scope)),
         reserved_cpu: scope.cpu(text(&reserved.cpu), "/reserved/cpu").unwrap_or(0),
         reserved_memory: scope.memory(text(&reserved.memory), "/reserved/memory").unwrap_or(0),
         at: scope.tree.places(scope.tree.node(&scope.pointer), "", ""),
@@ -112,12 +89,7 @@ fn unreachable(address: IpAddr) -> Option<&'static str> {
 fn endpoint(text: &str, part: &str, scope: &mut Scope<'_>) -> Option<Endpoint> {
     if text.starts_with("ssh://") {
         let hint = "use `tcp://` with TLS, or `unix://` for an engine on this machine";
-        scope.find_with_hint(
-            Code::NotSupportedYet,
-            "`ssh://` endpoints are not supported yet",
-            part,
-            hint,
-        );
+        scope.find_with_hint(Code::NotSupportedYet, "`ssh://` endpoints are not supported yet", part, hint);
         return None;
     }
     let endpoint = Endpoint::parse(text);

@@ -107,9 +107,7 @@ fn clash(other: &Taken<'_>, new: &Taken<'_>, number: u16, protocol: Protocol, ho
     };
     let message = format!("port {number}/{protocol} {place} is wanted twice");
     let diagnostic = Diagnostic::new(Code::PortClash, message, new.at).label(who(new));
-    diagnostic
-        .also(other.at, who(other))
-        .hint("write another `hostPort`, or `0` for one that is free")
+    diagnostic.also(other.at, who(other)).hint("write another `hostPort`, or `0` for one that is free")
 }
 
 fn with_itself(taken: &Taken<'_>, number: u16, protocol: Protocol) -> Diagnostic {

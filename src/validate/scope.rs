@@ -30,11 +30,7 @@ impl Scope<'_> {
 
     /// A smaller scope.
     pub fn below(&mut self, part: &str) -> Scope<'_> {
-        Scope {
-            tree: self.tree,
-            pointer: format!("{}{part}", self.pointer),
-            report: self.report,
-        }
+        Scope { tree: self.tree, pointer: format!("{}{part}", self.pointer), report: self.report }
     }
 
     /// Adds a finding about a part.

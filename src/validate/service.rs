@@ -48,15 +48,9 @@ pub fn service(raw: &RawService, defaults: &Defaults<'_>, scope: &mut Scope<'_>)
     let service = Service {
         position: raw.position,
         environment: environment(raw, scope),
-        health: raw
-            .health_check
-            .as_ref()
-            .and_then(|raw| health(raw, &ports, &mut scope.below("/healthCheck"))),
+        health: raw.health_check.as_ref().and_then(|raw| health(raw, &ports, &mut scope.below("/healthCheck"))),
         command: raw.command.as_ref().and_then(|raw| command(raw, "/command", scope)),
-        entrypoint: raw
-            .entrypoint
-            .as_ref()
-            .and_then(|raw| command(raw, "/entrypoint", scope)),
+        entrypoint: raw.entrypoint.as_ref().and_then(|raw| command(raw, "/entrypoint", scope)),
         user: raw.user.as_ref().map(|Text(text)| text.clone()),
         working_dir: raw.working_dir.clone(),
         labels: labels(raw, scope),
@@ -73,9 +67,7 @@ pub fn service(raw: &RawService, defaults: &Defaults<'_>, scope: &mut Scope<'_>)
         resources: resources(raw, scope),
         constraints: constraints(raw, scope),
         replicas: raw.replicas.unwrap_or(1),
-        stop_grace_period: raw
-            .stop_grace_period
-            .map_or(std::time::Duration::from_secs(10), seconds),
+        stop_grace_period: raw.stop_grace_period.map_or(std::time::Duration::from_secs(10), seconds),
         pull: match raw.pull_policy.as_deref() {
             Some("always") => PullPolicy::Always,
             Some("never") => PullPolicy::Never,
@@ -100,9 +92,7 @@ pub fn service(raw: &RawService, defaults: &Defaults<'_>, scope: &mut Scope<'_>)
 /// Checks every entry of a list in a scope of its own.
 fn each<R, T>(raw: &[R], field: &str, scope: &mut Scope<'_>, one: fn(&R, &mut Scope<'_>) -> Option<T>) -> Vec<T> {
     let numbered = raw.iter().enumerate();
-    numbered
-        .filter_map(|(i, raw)| one(raw, &mut scope.below(&format!("{field}/{i}"))))
-        .collect()
+    numbered.filter_map(|(i, raw)| one(raw, &mut scope.below(&format!("{field}/{i}")))).collect()
 }
 
 /// Whether losing the host loses something that was written there.
@@ -123,9 +113,7 @@ fn environment(raw: &RawService, scope: &mut Scope<'_>) -> BTreeMap<String, Secr
         }
     }
     let entries = raw.environment.iter();
-    entries
-        .map(|(name, Text(value))| (name.clone(), Secret::new(value.clone())))
-        .collect()
+    entries.map(|(name, Text(value))| (name.clone(), Secret::new(value.clone()))).collect()
 }
 
 fn labels(raw: &RawService, scope: &mut Scope<'_>) -> BTreeMap<String, String> {
@@ -138,9 +126,7 @@ fn labels(raw: &RawService, scope: &mut Scope<'_>) -> BTreeMap<String, String> {
 }
 
 fn texts(raw: &BTreeMap<String, Text>) -> BTreeMap<String, String> {
-    raw.iter()
-        .map(|(key, Text(value))| (key.clone(), value.clone()))
-        .collect()
+    raw.iter().map(|(key, Text(value))| (key.clone(), value.clone())).collect()
 }
 
 fn port(raw: &RawPort, scope: &mut Scope<'_>) -> Option<Port> {
@@ -166,11 +152,7 @@ fn mounts(raw: &[RawMount], policy: &Policy, scope: &mut Scope<'_>) -> Vec<Mount
         let mut scope = scope.below(&format!("/volumeMounts/{index}"));
         scope.absolute(&raw.target, "`target`", "/target");
         if mounts.iter().any(|mount| mount.target == raw.target) {
-            scope.find(
-                Code::BadValue,
-                format!("`{}` is mounted twice", raw.target.escape_debug()),
-                "/target",
-            );
+            scope.find(Code::BadValue, format!("`{}` is mounted twice", raw.target.escape_debug()), "/target");
         }
         let source = mount_source(raw, policy, &mut scope);
         mounts.extend(source.map(|source| Mount {
@@ -201,17 +183,10 @@ fn mount_source(raw: &RawMount, policy: &Policy, scope: &mut Scope<'_>) -> Optio
         }
         _ if source.starts_with(['/', '.']) => {
             let message = "the `source` of a volume is its name, not a path";
-            scope.find_with_hint(
-                Code::BadName,
-                message,
-                "/source",
-                "for a path of the host write `type: bind`",
-            );
+            scope.find_with_hint(Code::BadName, message, "/source", "for a path of the host write `type: bind`");
             None
         }
-        _ => scope
-            .name(source, "volume name", "/source", VolumeName::new)
-            .map(MountSource::Volume),
+        _ => scope.name(source, "volume name", "/source", VolumeName::new).map(MountSource::Volume),
     }
 }
 
@@ -222,11 +197,7 @@ fn health(raw: &RawHealthCheck, ports: &[Port], scope: &mut Scope<'_>) -> Option
         "" => return None,
         "command" => match &raw.command {
             None => {
-                scope.find(
-                    Code::BadValue,
-                    "a health check of type `command` needs a `command`",
-                    "/type",
-                );
+                scope.find(Code::BadValue, "a health check of type `command` needs a `command`", "/type");
                 return None;
             }
             Some(Words::List(list)) if list.is_empty() => {
@@ -253,12 +224,8 @@ fn health(raw: &RawHealthCheck, ports: &[Port], scope: &mut Scope<'_>) -> Option
                 _ => HealthTest::Tcp { port },
             }
         }
-        "postgres" => HealthTest::Postgres {
-            port: first.unwrap_or(5432),
-        },
-        _ => HealthTest::Redis {
-            port: first.unwrap_or(6379),
-        },
+        "postgres" => HealthTest::Postgres { port: first.unwrap_or(5432) },
+        _ => HealthTest::Redis { port: first.unwrap_or(6379) },
     };
     Some(HealthCheck {
         test,
@@ -293,11 +260,7 @@ fn requirements(raw: &RawService, scope: &mut Scope<'_>) -> Vec<Requirement> {
         let Some(service) = scope.name(name, "service name", &field, ServiceName::new) else {
             continue;
         };
-        if detailed
-            .iter()
-            .chain(&requirements)
-            .all(|known| known.service != service)
-        {
+        if detailed.iter().chain(&requirements).all(|known| known.service != service) {
             requirements.push(Requirement {
                 service,
                 wait_for_healthy: WaitForHealthy::Yes,
@@ -354,9 +317,7 @@ fn settings(raw: &RawService, scope: &mut Scope<'_>) -> Settings {
         scope.address(address, &format!("/dns/{index}"));
     }
     for (index, line) in raw.extra_hosts.iter().enumerate() {
-        let whole = line
-            .split_once(':')
-            .is_some_and(|(name, address)| !name.is_empty() && !address.is_empty());
+        let whole = line.split_once(':').is_some_and(|(name, address)| !name.is_empty() && !address.is_empty());
         if !whole {
             let message = "an entry of `extraHosts` is `name:address`";
             scope.find(Code::BadValue, message, &format!("/extraHosts/{index}"));
@@ -375,11 +336,7 @@ fn settings(raw: &RawService, scope: &mut Scope<'_>) -> Settings {
         security_opt: raw.security_opt.clone(),
         sysctls: texts(&raw.sysctls),
         group_add: raw.group_add.iter().map(|Text(text)| text.clone()).collect(),
-        ulimits: raw
-            .ulimits
-            .iter()
-            .map(|(name, limit)| (name.clone(), (limit.soft, limit.hard)))
-            .collect(),
+        ulimits: raw.ulimits.iter().map(|(name, limit)| (name.clone(), (limit.soft, limit.hard))).collect(),
         shm_size: scope.memory(raw.shm_size.as_ref().map(|Text(text)| text.as_str()), "/shmSize"),
         init: raw.init,
         read_only: raw.read_only,
@@ -394,10 +351,7 @@ fn settings(raw: &RawService, scope: &mut Scope<'_>) -> Settings {
             Some("none") => NetworkMode::None,
             _ => NetworkMode::Stack,
         },
-        logging: raw.logging.as_ref().map(|raw| Logging {
-            driver: raw.driver.clone(),
-            options: texts(&raw.options),
-        }),
+        logging: raw.logging.as_ref().map(|raw| Logging { driver: raw.driver.clone(), options: texts(&raw.options) }),
     }
 }
 
@@ -417,11 +371,7 @@ fn resources(raw: &RawService, scope: &mut Scope<'_>) -> Resources {
         scope.find(Code::BadValue, "`cpu` is more than `cpuLimit` allows", "/resources/cpu");
     }
     if over(resources.memory, resources.memory_limit) {
-        scope.find(
-            Code::BadValue,
-            "`memory` is more than `memoryLimit` allows",
-            "/resources/memory",
-        );
+        scope.find(Code::BadValue, "`memory` is more than `memoryLimit` allows", "/resources/memory");
     }
     resources
 }

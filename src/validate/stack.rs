@@ -22,11 +22,7 @@ use crate::parse::suggest::did_you_mean;
 /// The stack, if enough of it could be understood to build one; findings are added to the report.
 pub fn stack(file: &StackFile, policy: &Policy, report: &mut Report) -> Option<CheckedStack> {
     let raw = &file.raw;
-    let mut scope = Scope {
-        tree: &file.tree,
-        pointer: String::new(),
-        report,
-    };
+    let mut scope = Scope { tree: &file.tree, pointer: String::new(), report };
     let name = scope.name(&raw.name, "stack name", "/name", StackName::new);
     let strategy = raw.placement.as_deref().map_or(Strategy::Single, strategy);
     not_supported(raw, &mut scope);
@@ -57,10 +53,7 @@ pub fn stack(file: &StackFile, policy: &Policy, report: &mut Report) -> Option<C
     let host_refs = host_refs(raw, &pins, &scope);
     let mut order: Vec<usize> = (0..services.len()).collect();
     order.sort_by_key(|index| services[*index].position);
-    let host_refs = host_refs
-        .into_iter()
-        .map(|reference| reference.reordered(&order))
-        .collect();
+    let host_refs = host_refs.into_iter().map(|reference| reference.reordered(&order)).collect();
     let mut services: Vec<Arc<Service>> = services.into_iter().map(Arc::new).collect();
     services.sort_by_key(|service| service.position);
     let stack = Stack {
@@ -80,10 +73,7 @@ pub fn stack(file: &StackFile, policy: &Policy, report: &mut Report) -> Option<C
         name,
         services,
     };
-    Some(CheckedStack {
-        stack: Arc::new(stack),
-        host_refs,
-    })
+    Some(CheckedStack { stack: Arc::new(stack), host_refs })
 }
 
 fn strategy(text: &str) -> Strategy {
@@ -123,17 +113,11 @@ struct Pins {
 
 /// Folds `targetHost` and `hostMapping` together.
 fn pins(raw: &RawStack, strategy: Strategy, scope: &mut Scope<'_>) -> Pins {
-    let own = raw.target_host.as_ref().map(|text| Pin {
-        text: text.clone(),
-        at: scope.at("/targetHost"),
-    });
+    let own = raw.target_host.as_ref().map(|text| Pin { text: text.clone(), at: scope.at("/targetHost") });
     if let Some(pin) = &own
         && strategy != Strategy::Single
     {
-        let message = format!(
-            "`targetHost` of a stack goes with `placement: single`, not `{}`",
-            strategy.as_str()
-        );
+        let message = format!("`targetHost` of a stack goes with `placement: single`, not `{}`", strategy.as_str());
         let hint = "write `placement: single`, or `targetHost` on the services";
         let diagnostic = Diagnostic::new(Code::TargetHostMismatch, message, &pin.at);
         scope.report.add(diagnostic.hint(hint));
@@ -142,15 +126,11 @@ fn pins(raw: &RawStack, strategy: Strategy, scope: &mut Scope<'_>) -> Pins {
     for (index, service) in raw.item_list_element.iter().enumerate() {
         let pin = service_pin(raw, service, index, scope);
         if pin.is_none() && strategy == Strategy::Manual {
-            let message = format!(
-                "`{}` names no `targetHost`, and the placement is `manual`",
-                service.name.escape_debug()
-            );
+            let message =
+                format!("`{}` names no `targetHost`, and the placement is `manual`", service.name.escape_debug());
             let at = scope.at(&format!("/itemListElement/{index}/name"));
             let diagnostic = Diagnostic::new(Code::MissingTargetHost, message, &at).label("needs a `targetHost`");
-            scope
-                .report
-                .add(diagnostic.also(&scope.tree.of("/placement"), "every service names its host"));
+            scope.report.add(diagnostic.also(&scope.tree.of("/placement"), "every service names its host"));
         }
         services.push(pin);
     }
@@ -173,21 +153,18 @@ fn pins(raw: &RawStack, strategy: Strategy, scope: &mut Scope<'_>) -> Pins {
 }
 
 fn service_pin(raw: &RawStack, service: &RawService, index: usize, scope: &mut Scope<'_>) -> Option<Pin> {
-    let own = service.target_host.as_ref().map(|text| Pin {
-        text: text.clone(),
-        at: scope.at(&format!("/itemListElement/{index}/targetHost")),
-    });
-    let mapped = raw.host_mapping.get(&service.name).map(|text| Pin {
-        text: text.clone(),
-        at: scope.at(&part("/hostMapping", &service.name)),
-    });
+    let own = service
+        .target_host
+        .as_ref()
+        .map(|text| Pin { text: text.clone(), at: scope.at(&format!("/itemListElement/{index}/targetHost")) });
+    let mapped = raw
+        .host_mapping
+        .get(&service.name)
+        .map(|text| Pin { text: text.clone(), at: scope.at(&part("/hostMapping", &service.name)) });
     if let (Some(own), Some(mapped)) = (&own, &mapped)
         && own.text != mapped.text
     {
-        let message = format!(
-            "`targetHost` and `hostMapping` name different hosts for `{}`",
-            service.name
-        );
+        let message = format!("`targetHost` and `hostMapping` name different hosts for `{}`", service.name);
         let diagnostic = Diagnostic::new(Code::TargetHostMismatch, message, &own.at);
         let diagnostic = diagnostic.label("one host").also(&mapped.at, "another host");
         scope.report.add(diagnostic.hint("keep one of them"));
@@ -199,11 +176,7 @@ fn service_pin(raw: &RawStack, service: &RawService, index: usize, scope: &mut S
 fn host_refs(raw: &RawStack, pins: &Pins, scope: &Scope<'_>) -> Vec<HostRef> {
     let mut references = Vec::new();
     let mut add = |text: &str, at: Span, refers_to: RefersTo| {
-        references.push(HostRef {
-            text: text.to_owned(),
-            at,
-            refers_to,
-        });
+        references.push(HostRef { text: text.to_owned(), at, refers_to });
     };
     if let Some(pin) = &pins.stack {
         add(&pin.text, pin.at.clone(), RefersTo::StackHost);
@@ -229,11 +202,8 @@ fn host_refs(raw: &RawStack, pins: &Pins, scope: &Scope<'_>) -> Vec<HostRef> {
 
 fn services(raw: &RawStack, policy: &Policy, scope: &mut Scope<'_>) -> Vec<Service> {
     let none = RawUpdate::default();
-    let defaults = Defaults {
-        update: raw.update.as_ref().unwrap_or(&none),
-        on_host_loss: raw.on_host_loss.as_deref(),
-        policy,
-    };
+    let defaults =
+        Defaults { update: raw.update.as_ref().unwrap_or(&none), on_host_loss: raw.on_host_loss.as_deref(), policy };
     let numbered = raw.item_list_element.iter().enumerate();
     let services = numbered.filter_map(|(index, raw)| {
         service::service(raw, &defaults, &mut scope.below(&format!("/itemListElement/{index}")))
@@ -275,11 +245,7 @@ fn declared_volumes(raw: &RawStack, scope: &mut Scope<'_>) -> BTreeMap<VolumeNam
             creation: creation(raw.create_if_not_exists),
         };
         if volumes.insert(name.clone(), volume).is_some() {
-            scope.find(
-                Code::DuplicateName,
-                format!("the volume `{name}` is listed twice"),
-                &field,
-            );
+            scope.find(Code::DuplicateName, format!("the volume `{name}` is listed twice"), &field);
         }
     }
     volumes
@@ -291,10 +257,9 @@ fn with_implied(
 ) -> BTreeMap<VolumeName, StackVolume> {
     for mount in services.iter().flat_map(|service| &service.mounts) {
         if let MountSource::Volume(name) = &mount.source {
-            volumes.entry(name.clone()).or_insert_with(|| StackVolume {
-                driver: "local".to_owned(),
-                creation: Creation::IfMissing,
-            });
+            volumes
+                .entry(name.clone())
+                .or_insert_with(|| StackVolume { driver: "local".to_owned(), creation: Creation::IfMissing });
         }
     }
     volumes
@@ -310,9 +275,7 @@ fn unique(raw: &RawStack, scope: &mut Scope<'_>) {
             let message = format!("two services are named `{}`", service.name.escape_debug());
             let diagnostic = Diagnostic::new(Code::DuplicateName, message, &scope.at(&place(index, "name")));
             let first = scope.at(&place(*first, "name"));
-            scope
-                .report
-                .add(diagnostic.label("again here").also(&first, "first here"));
+            scope.report.add(diagnostic.label("again here").also(&first, "first here"));
         }
         names.entry(&service.name).or_insert(index);
         if let Some(first) = positions.get(&service.position) {
@@ -320,13 +283,7 @@ fn unique(raw: &RawStack, scope: &mut Scope<'_>) {
             let diagnostic = Diagnostic::new(Code::DuplicatePosition, message, &scope.at(&place(index, "position")));
             let first = scope.at(&place(*first, "position"));
             let diagnostic = diagnostic.label("again here").also(&first, "first here");
-            let free = raw
-                .item_list_element
-                .iter()
-                .map(|service| service.position)
-                .max()
-                .unwrap_or(0)
-                + 1;
+            let free = raw.item_list_element.iter().map(|service| service.position).max().unwrap_or(0) + 1;
             scope.report.add(diagnostic.hint(format!("{free} is free")));
         }
         positions.entry(service.position).or_insert(index);
@@ -342,20 +299,14 @@ fn unique(raw: &RawStack, scope: &mut Scope<'_>) {
             let message = format!("`{}` is also what an instance of `{base}` is called", service.name);
             let diagnostic = Diagnostic::new(Code::InstanceNameClash, message, &scope.at(&place(index, "name")));
             let of = scope.at(&place(*of, "replicas"));
-            scope
-                .report
-                .add(diagnostic.also(&of, format!("`{base}` has {replicas} instances")));
+            scope.report.add(diagnostic.also(&of, format!("`{base}` has {replicas} instances")));
         }
     }
 }
 
 /// Services that are spoken of and do not exist, or that speak of themselves.
 fn references(raw: &RawStack, scope: &mut Scope<'_>) {
-    let names: Vec<&str> = raw
-        .item_list_element
-        .iter()
-        .map(|service| service.name.as_str())
-        .collect();
+    let names: Vec<&str> = raw.item_list_element.iter().map(|service| service.name.as_str()).collect();
     for service in raw.host_mapping.keys() {
         if !names.contains(&service.as_str()) {
             let at = scope.key(&part("/hostMapping", service));
@@ -395,15 +346,8 @@ fn references(raw: &RawStack, scope: &mut Scope<'_>) {
 }
 
 fn unknown_service(subject: &str, name: &str, names: &[&str], at: &Span, scope: &mut Scope<'_>) {
-    let verb = if subject.ends_with("hostMapping`") {
-        " names"
-    } else {
-        ""
-    };
-    let message = format!(
-        "{subject}{verb} `{}`, which is no service of this stack",
-        name.escape_debug()
-    );
+    let verb = if subject.ends_with("hostMapping`") { " names" } else { "" };
+    let message = format!("{subject}{verb} `{}`, which is no service of this stack", name.escape_debug());
     let diagnostic = Diagnostic::new(Code::UnknownService, message, at);
     scope.report.add(match did_you_mean(name, names.iter().copied()) {
         Some(hint) => diagnostic.hint(hint),
@@ -429,12 +373,8 @@ fn host_loss(raw: &RawStack, volumes: &BTreeMap<VolumeName, StackVolume>, scope:
             let message = format!("`{name}` has a local volume and cannot move when its host is lost");
             let volume = scope.at(&format!("{base}/volumeMounts/{mount}/source"));
             let diagnostic = Diagnostic::new(Code::VolumeCannotMove, message, &at);
-            let diagnostic = diagnostic
-                .label("asks for a move")
-                .also(&volume, "this stays on the host");
-            scope
-                .report
-                .add(diagnostic.hint("write `onHostLoss: wait` for this service"));
+            let diagnostic = diagnostic.label("asks for a move").also(&volume, "this stays on the host");
+            scope.report.add(diagnostic.hint("write `onHostLoss: wait` for this service"));
         }
     }
 }

@@ -96,19 +96,9 @@ mod tests {
         assert_eq!(memory("16Gi"), Some(16 << 30));
         assert_eq!(memory("512MiB"), Some(512 << 20));
         assert_eq!((memory("1.5G"), memory("1024")), (Some(1_500_000_000), Some(1024)));
-        for text in [
-            "",
-            "-1",
-            "1e3",
-            "lots",
-            "5 m",
-            "1.",
-            ".5",
-            "1Pi",
-            "99999999999999999999",
-            "+1",
-            "18446744073709551615Ti",
-        ] {
+        for text in
+            ["", "-1", "1e3", "lots", "5 m", "1.", ".5", "1Pi", "99999999999999999999", "+1", "18446744073709551615Ti"]
+        {
             assert_eq!((cpu(text), memory(text)), (None, None), "{text}");
         }
     }
@@ -116,10 +106,7 @@ mod tests {
     #[test]
     fn a_line_is_split_as_a_shell_splits_it() {
         let split = |line: &str| words(line).map(|words| words.join("|"));
-        assert_eq!(
-            split(r#"sh -c 'a b' "c \"d\"" e\ f """#).as_deref(),
-            Some(r#"sh|-c|a b|c "d"|e f|"#)
-        );
+        assert_eq!(split(r#"sh -c 'a b' "c \"d\"" e\ f """#).as_deref(), Some(r#"sh|-c|a b|c "d"|e f|"#));
         assert_eq!(split("a $HOME *").as_deref(), Some("a|$HOME|*"));
         assert_eq!((split("a 'b"), split("a \"b"), split("a\\")), (None, None, None));
     }

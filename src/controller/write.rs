@@ -1,0 +1,248 @@
+//! What the controller writes into the ledger, and when.
+//!
+//! One commit when stacks begin, with what else the pass found; one when a stack ends; none when nothing changed.
+
+use std::collections::BTreeMap;
+
+use crate::controller::hand::InHand;
+use crate::ledger::{Change, LedgerError};
+use crate::model::record::{Ledger, Record, StackStatus};
+use crate::name::{Digest, HostName, Revision, StackSlug};
+use crate::plan::StackPlan;
+use crate::plan::change::Bucket;
+use crate::plan::want::Want;
+use crate::reconcile::Pass;
+use crate::reconcile::site::Site;
+use crate::status::{self, hosts, page};
+
+/// A commit of the ledger and its sentence.
+#[derive(Debug, Clone)]
+pub struct Written {
+    pub revision: Revision,
+    pub message: String,
+    /// Whether what is known of hosts changed: placement may come out differently now.
+    pub hosts_changed: bool,
+}
+
+/// Writes what a pass found, and that these stacks begin.
+pub async fn pass(
+    site: &Site,
+    pass: &Pass,
+    begun: &BTreeMap<StackSlug, InHand>,
+    in_hand: &BTreeMap<StackSlug, InHand>,
+    lost: &std::collections::BTreeSet<HostName>,
+) -> Result<Option<Written>, LedgerError> {
+    let ledger = site.ledger.read().await?;
+    let mut records: BTreeMap<StackSlug, Option<Record>> = BTreeMap::new();
+    let empty = StackPlan::default();
+    for (slug, want) in &pass.wants {
+        if in_hand.contains_key(slug) {
+            continue;
+        }
+        let before = ledger.records.get(slug);
+        let input = status::Input {
+            before,
+            want,
+            plan: pass.plan.stacks.get(slug).unwrap_or(&empty),
+            inventory: &pass.desired.inventory,
+            owner: &pass.owner,
+            world: &pass.world,
+            applied: None,
+        };
+        let has_steps = !input.plan.steps.is_empty();
+        let after = match (begun.contains_key(slug), has_steps) {
+            (true, _) => status::begin(&input),
+            // It waits for its turn: what is recorded stays.
+            (false, true) => continue,
+            (false, false) => status::end(&input),
+        };
+        if after.as_ref() != before {
+            records.insert(slug.clone(), after);
+        }
+    }
+    let known = all_records(&ledger, &records);
+    let hosts = hosts::records(&hosts::Input {
+        inventory: &pass.desired.inventory,
+        world: &pass.world,
+        ledger: &ledger,
+        records: &known,
+        owner: &pass.owner,
+        used: &site.used,
+        lost,
+    });
+    let hosts_changed = hosts != ledger.hosts && pass.desired.inventory.wrong.is_empty();
+    if records.is_empty() && !hosts_changed {
+        return Ok(None);
+    }
+    let message = pass_message(pass, begun, &records, hosts_changed);
+    let result = if begun.is_empty() { "noted" } else { "deploying" };
+    let digest = (!begun.is_empty()).then(|| pass.plan.digest());
+    let change = Change {
+        owner: pass.owner.clone(),
+        page: page_after(&ledger, &records, hosts_changed.then_some(&hosts)),
+        records,
+        hosts: hosts_changed.then_some(hosts),
+        message: message.clone(),
+        trailers: trailers(&pass.revision, digest.as_ref(), result, pass.ledger.commit.as_ref()),
+    };
+    let revision = site.ledger.commit(change).await?;
+    Ok(revision.map(|revision| Written { revision, message, hosts_changed }))
+}
+
+/// Writes what was measured on hosts that the ledger does not know, before anything is placed on them.
+pub async fn first_facts(site: &Site, pass: &Pass) -> Result<Option<Written>, LedgerError> {
+    let ledger = site.ledger.read().await?;
+    let mut hosts = ledger.hosts.clone();
+    let new =
+        pass.unrecorded_hosts.iter().filter_map(|name| Some((name.clone(), pass.ledger.hosts.get(name)?.clone())));
+    hosts.extend(new);
+    let names: Vec<&str> = pass.unrecorded_hosts.iter().map(HostName::as_str).collect();
+    let message = format!("Measured {}", names.join(", "));
+    let change = Change {
+        owner: pass.owner.clone(),
+        page: page_after(&ledger, &BTreeMap::new(), Some(&hosts)),
+        records: BTreeMap::new(),
+        hosts: Some(hosts),
+        message: message.clone(),
+        trailers: trailers(&pass.revision, None, "noted", ledger.commit.as_ref()),
+    };
+    let revision = site.ledger.commit(change).await?;
+    Ok(revision.map(|revision| Written { revision, message, hosts_changed: true }))
+}
+
+/// Writes how a stack ended.
+pub async fn end(
+    site: &Site,
+    slug: &StackSlug,
+    hand: &InHand,
+    record: Option<Record>,
+) -> Result<Option<Written>, LedgerError> {
+    let ledger = site.ledger.read().await?;
+    let message = end_message(slug, hand, record.as_ref());
+    let result = record.as_ref().map_or("removed", |record| record.status.as_str());
+    let records = BTreeMap::from([(slug.clone(), record)]);
+    let change = Change {
+        owner: hand.owner.clone(),
+        page: page_after(&ledger, &records, None),
+        records,
+        hosts: None,
+        message: message.clone(),
+        trailers: trailers(&hand.revision, None, result, ledger.commit.as_ref()),
+    };
+    let revision = site.ledger.commit(change).await?;
+    Ok(revision.map(|revision| Written { revision, message, hosts_changed: false }))
+}
+
+fn all_records(ledger: &Ledger, changed: &BTreeMap<StackSlug, Option<Record>>) -> BTreeMap<StackSlug, Record> {
+    let mut records = ledger.records.clone();
+    for (slug, record) in changed {
+        match record {
+            Some(record) => records.insert(slug.clone(), record.clone()),
+            None => records.remove(slug),
+        };
+    }
+    records
+}
+
+fn page_after(
+    ledger: &Ledger,
+    records: &BTreeMap<StackSlug, Option<Record>>,
+    hosts: Option<&BTreeMap<HostName, crate::model::record::HostRecord>>,
+) -> String {
+    let after = Ledger {
+        commit: None,
+        owner: ledger.owner.clone(),
+        records: all_records(ledger, records),
+        hosts: hosts.unwrap_or(&ledger.hosts).clone(),
+    };
+    page::page(&after)
+}
+
+fn trailers(head: &Revision, plan: Option<&Digest>, result: &str, inputs: Option<&Revision>) -> Vec<(String, String)> {
+    let mut trailers = vec![("Bayplan-Revision".to_owned(), head.to_string())];
+    trailers.extend(plan.map(|digest| ("Bayplan-Plan".to_owned(), digest.to_string())));
+    trailers.push(("Bayplan-Result".to_owned(), result.to_owned()));
+    trailers.extend(inputs.map(|inputs| ("Bayplan-Inputs".to_owned(), inputs.to_string())));
+    trailers
+}
+
+fn pass_message(
+    pass: &Pass,
+    begun: &BTreeMap<StackSlug, InHand>,
+    records: &BTreeMap<StackSlug, Option<Record>>,
+    hosts_changed: bool,
+) -> String {
+    if !begun.is_empty() {
+        let stacks: Vec<String> = begun
+            .iter()
+            .map(|(slug, hand)| match &hand.want {
+                Want::Stack { revision, .. } => format!("{slug} at {}: {}", revision.short(), counts(&hand.plan)),
+                Want::Nothing { .. } | Want::Keep { .. } => format!("{slug}: {}", counts(&hand.plan)),
+            })
+            .collect();
+        return shortened("Deploying ", &stacks, "; ");
+    }
+    let changed: Vec<String> = records
+        .iter()
+        .map(|(slug, record)| format!("{slug} {}", record.as_ref().map_or("removed", |r| r.status.as_str())))
+        .collect();
+    if !changed.is_empty() {
+        return shortened("Noted: ", &changed, ", ");
+    }
+    debug_assert!(hosts_changed, "a commit without changes is not made");
+    let silent: Vec<&str> = pass
+        .world
+        .hosts
+        .keys()
+        .filter(|host| matches!(pass.world.host(host), crate::model::world::HostView::Unreachable(_)))
+        .map(HostName::as_str)
+        .collect();
+    if silent.is_empty() { "Hosts measured again".to_owned() } else { format!("Not reachable: {}", silent.join(", ")) }
+}
+
+/// The subject of a commit is read in lists: beyond this it only counts.
+const MOST_NAMED: usize = 3;
+
+fn shortened(lead: &str, parts: &[String], between: &str) -> String {
+    let named = parts.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(between);
+    match parts.len().checked_sub(MOST_NAMED) {
+        Some(more) if more > 0 => format!("{lead}{named}{between}and {more} more"),
+        Some(_) | None => format!("{lead}{named}"),
+    }
+}
+
+fn counts(plan: &StackPlan) -> String {
+    let words = [
+        (Bucket::Create, "created"),
+        (Bucket::Replace, "replaced"),
+        (Bucket::Move, "moved"),
+        (Bucket::Start, "started"),
+        (Bucket::Remove, "removed"),
+        (Bucket::RunAction, "with actions to run"),
+        (Bucket::TakeName, "to be finished"),
+    ];
+    let count = |bucket| plan.changes.iter().filter(|change| change.bucket == bucket).count();
+    let parts: Vec<String> =
+        words.iter().filter(|(b, _)| count(*b) > 0).map(|(b, word)| format!("{} {word}", count(*b))).collect();
+    if parts.is_empty() { "tidying up".to_owned() } else { parts.join(", ") }
+}
+
+fn end_message(slug: &StackSlug, hand: &InHand, record: Option<&Record>) -> String {
+    let Some(record) = record else { return format!("{slug} removed") };
+    let reason = || {
+        let said = record.conditions.iter().find(|c| c.name == "failed").or(record.conditions.first());
+        said.map_or(String::new(), |condition| format!(": {}", condition.message))
+    };
+    let revision = match &hand.want {
+        Want::Stack { revision, .. } => format!(" at {}", revision.short()),
+        Want::Nothing { .. } | Want::Keep { .. } => String::new(),
+    };
+    match record.status {
+        StackStatus::Running => format!("{slug} runs{revision}"),
+        StackStatus::RolledBack => format!("{slug} rolled back, runs{revision}"),
+        StackStatus::Deploying => format!("{slug} interrupted by a newer revision"),
+        StackStatus::Degraded => format!("{slug} degraded{}", reason()),
+        StackStatus::Held => format!("{slug} held{}", reason()),
+        StackStatus::Failed => format!("{slug} failed{}", reason()),
+    }
+}

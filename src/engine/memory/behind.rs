@@ -1,0 +1,162 @@
+//! What happens to a simulated machine behind our back, and looks at it that no engine gives.
+//!
+//! Because tests must do to it what people, other programs and power cuts do to a real one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::machine::refused;
+use super::script::ImageScript;
+use super::{MemoryEngine, life::Phase};
+use crate::engine::EngineError;
+use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
+use crate::model::stack::{Protocol, Restart, Settings};
+use crate::name::ContainerName;
+
+impl MemoryEngine {
+    /// `docker kill`: it stays exited, with 137, under every restart policy.
+    ///
+    /// # Errors
+    /// When there is none, or it does not run; so for all of these.
+    pub fn kill(&self, id: &str) -> Result<(), EngineError> {
+        self.end_behind(id, 137)
+    }
+
+    /// `docker stop`: it stays exited, with 143.
+    pub fn stop_behind(&self, id: &str) -> Result<(), EngineError> {
+        self.end_behind(id, 143)
+    }
+
+    /// Its process ends by itself with this code; its restart policy decides what then.
+    pub fn crash(&self, id: &str, code: i64) -> Result<(), EngineError> {
+        self.with(|machine, now| {
+            let container = machine.find_mut("crash", id)?;
+            let id = container.id.clone();
+            machine.exit(&id, code, now);
+            Ok(())
+        })
+    }
+
+    /// `docker rm -f`.
+    pub fn remove_behind(&self, id: &str) -> Result<(), EngineError> {
+        self.with(|machine, _| {
+            let container = machine.find_mut("remove", id)?;
+            let id = container.id.clone();
+            if matches!(container.life.phase, Phase::Running { .. } | Phase::Waiting { .. }) {
+                machine.end(&id, 137);
+            }
+            machine.remove(&id)
+        })
+    }
+
+    /// A running container of somebody else. Gives its id.
+    pub fn add_foreign(&self, name: &str, labels: BTreeMap<String, String>) -> Result<String, EngineError> {
+        self.with(|machine, now| {
+            let name = ContainerName::new(name).map_err(|error| refused("create", 400, format!("{name} {error}")))?;
+            let image = machine.hold_image(Some("foreign:latest".to_owned()), None, ImageScript::runs());
+            let request = ContainerRequest {
+                name,
+                image: "foreign".to_owned(),
+                resolved: ResolvedImage::Local(image),
+                labels,
+                environment: BTreeMap::new(),
+                command: None,
+                entrypoint: None,
+                user: None,
+                working_dir: None,
+                health: None,
+                restart: Restart::No,
+                stop_grace_period: Duration::from_secs(10),
+                mounts: Vec::new(),
+                ports: Vec::new(),
+                network: NetworkAttachment::None,
+                extra_hosts: Vec::new(),
+                settings: Settings::default(),
+                cpu_limit: None,
+                memory_limit: None,
+            };
+            let id = machine.create(&request)?;
+            machine.start(&id, now)?;
+            Ok(id)
+        })
+    }
+
+    /// A network of somebody else, also where there is one of that name. Gives its id.
+    pub fn add_network(&self, name: &str, labels: BTreeMap<String, String>) -> String {
+        self.with(|machine, _| {
+            let used: Vec<String> = machine.networks.iter().flat_map(|n| n.subnets.clone()).collect();
+            let subnet = super::subnets::free(used.iter().map(String::as_str)).unwrap_or_default();
+            machine.add_network(name, labels, subnet)
+        })
+    }
+
+    /// A program that is no container listens.
+    pub fn take_port(&self, address: IpAddr, port: u16, protocol: Protocol) {
+        self.with(|machine, _| machine.taken_ports.insert((address, port, protocol)));
+    }
+
+    pub fn free_port(&self, address: IpAddr, port: u16, protocol: Protocol) {
+        self.with(|machine, _| machine.taken_ports.remove(&(address, port, protocol)));
+    }
+
+    /// Ports can be published on these addresses only.
+    pub fn set_addresses(&self, addresses: BTreeSet<IpAddr>) {
+        self.with(|machine, _| machine.addresses = Some(addresses));
+    }
+
+    /// The engine is stopped and started: what ran exits, and runs again if its restart policy says so.
+    pub fn restart_engine(&self) {
+        self.with(|machine, now| {
+            let up: Vec<(String, Restart)> = machine
+                .containers
+                .values()
+                .filter(|c| matches!(c.life.phase, Phase::Running { .. } | Phase::Waiting { .. }))
+                .map(|c| (c.id.clone(), c.request.restart))
+                .collect();
+            for (id, restart) in up {
+                machine.end(&id, 255);
+                match restart {
+                    Restart::UnlessStopped | Restart::OnFailure => machine.start_again(&id, now),
+                    Restart::No => {}
+                }
+            }
+        });
+        self.break_streams();
+    }
+
+    /// Who answers to a name on a network: names of running containers, in order.
+    pub fn who_answers(&self, network: &str, name: &str) -> Vec<String> {
+        self.with(|machine, _| {
+            let answers = |c: &&super::machine::Container| {
+                c.endpoints.iter().any(|(id, endpoint)| {
+                    let is_there = machine.networks.iter().any(|n| &n.id == id && n.name == network);
+                    is_there && endpoint.address.is_some() && (endpoint.aliases.contains(name) || c.name == name)
+                })
+            };
+            let names: BTreeSet<String> = machine.containers.values().filter(answers).map(|c| c.name.clone()).collect();
+            names.into_iter().collect()
+        })
+    }
+
+    /// The environment that a container was created with, as `docker inspect` would show it.
+    pub fn environment(&self, id: &str) -> BTreeMap<String, String> {
+        self.with(|machine, _| {
+            let request = machine.find(id).map(|c| c.request.environment.clone());
+            let exposed = request.unwrap_or_default().into_iter();
+            exposed.map(|(key, value)| (key, value.expose().clone())).collect()
+        })
+    }
+
+    fn end_behind(&self, id: &str, code: i64) -> Result<(), EngineError> {
+        self.with(|machine, _| {
+            let container = machine.find_mut("kill", id)?;
+            let id = container.id.clone();
+            if !matches!(container.life.phase, Phase::Running { .. } | Phase::Waiting { .. }) {
+                return Err(refused("kill", 409, format!("container {id} is not running")));
+            }
+            machine.end(&id, code);
+            Ok(())
+        })
+    }
+}

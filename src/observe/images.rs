@@ -1,0 +1,211 @@
+//! Finds out what image texts mean: the second half of observing.
+//!
+//! Resolution is sticky: what the record says of a text is kept, and asked again only for a new text, or at a new
+//! revision of a stack whose service says `pullPolicy: always`.
+//!
+//! Never lets one text mean two digests on two hosts: the first host, in name order, that knows it by a registry's
+//! digest decides for all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::engine::{Engine, Engines, ImageDetail, Logins};
+use crate::model::mapping::Mapping;
+use crate::model::record::{InstanceRecord, Ledger, Record};
+use crate::model::request::ResolvedImage;
+use crate::model::stack::{PullPolicy, Service};
+use crate::model::world::{ContainerSeen, Health, HostView, ImageView, Presence, World};
+use crate::name::image::ImageRef;
+use crate::name::{HostName, InstanceId, StackSlug};
+use crate::plan::want::Want;
+
+/// What has to be known about one text.
+#[derive(Debug, Default)]
+struct Need {
+    hosts: BTreeSet<HostName>,
+    /// What the record says, by host.
+    recorded: BTreeMap<HostName, ResolvedImage>,
+    /// A container that was made from it on that host and still exists, with its engine's health.
+    in_use: BTreeMap<HostName, Health>,
+    never_pull: bool,
+    ask_again: bool,
+}
+
+/// What images are resolved from.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    pub wants: &'a BTreeMap<StackSlug, Want>,
+    pub mapping: &'a Mapping,
+    pub ledger: &'a Ledger,
+    pub owner: &'a str,
+    pub engines: &'a Engines,
+    pub logins: &'a Logins,
+}
+
+/// Fills in the world's images for every placed instance whose host was seen.
+pub async fn resolve(question: &Question<'_>, world: &mut World) {
+    let needs = needs(question, world);
+    // Registries are slow and hosts many: all texts side by side.
+    let asked = needs.iter().map(|(text, need)| async {
+        let views = resolve_text(question, world, text, need).await;
+        (text.to_string(), views)
+    });
+    let images: BTreeMap<_, _> = futures_util::future::join_all(asked).await.into_iter().collect();
+    world.images = images;
+}
+
+fn needs(question: &Question<'_>, world: &World) -> BTreeMap<ImageRef, Need> {
+    let mut needs: BTreeMap<ImageRef, Need> = BTreeMap::new();
+    let containers = ours_by_instance(question, world);
+    for (slug, want) in question.wants {
+        let Want::Stack { stack, revision, .. } = want else { continue };
+        let record = question.ledger.records.get(slug);
+        let is_new = record.and_then(|r| r.running.as_ref()).is_none_or(|running| &running.revision != revision);
+        for service in &stack.services {
+            for number in 1..=service.replicas {
+                let id = InstanceId { stack: slug.clone(), service: service.name.clone(), number };
+                let Some(placed) = question.mapping.get(&id) else { continue };
+                if !matches!(world.host(&placed.host), HostView::Seen(_)) {
+                    continue;
+                }
+                let need = needs.entry(service.image.clone()).or_default();
+                need.hosts.insert(placed.host.clone());
+                need.never_pull |= service.pull == PullPolicy::Never;
+                need.ask_again |= service.pull == PullPolicy::Always && is_new;
+                remember(need, record, service, &id, &placed.host, &containers);
+            }
+        }
+    }
+    needs
+}
+
+type Containers<'a> = BTreeMap<(InstanceId, HostName), &'a ContainerSeen>;
+
+fn ours_by_instance<'a>(question: &Question<'_>, world: &'a World) -> Containers<'a> {
+    let mut containers = Containers::new();
+    for view in world.engines.values() {
+        let crate::model::world::EngineView::Seen(seen) = view else { continue };
+        for container in &seen.containers {
+            if let Some(ours) = container.ours(question.owner) {
+                containers.insert((ours.instance, ours.host), container);
+            }
+        }
+    }
+    containers
+}
+
+fn remember(
+    need: &mut Need,
+    record: Option<&Record>,
+    service: &Service,
+    id: &InstanceId,
+    host: &HostName,
+    containers: &Containers<'_>,
+) {
+    let text = service.image.as_str();
+    let deployments = record.into_iter().flat_map(|r| r.running.iter().chain(&r.next));
+    let recorded: Vec<&InstanceRecord> =
+        deployments.flat_map(|d| d.instances.values()).filter(|instance| instance.image == text).collect();
+    for instance in &recorded {
+        need.recorded.entry(instance.host.clone()).or_insert_with(|| instance.resolved.clone());
+    }
+    // Only a container of the recorded image proves that this image is still on its host.
+    let of_instance = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    let is_of_this_image = of_instance.is_some_and(|instance| instance.image == text && &instance.host == host);
+    if let Some(container) = containers.get(&(id.clone(), host.clone())).filter(|_| is_of_this_image) {
+        need.in_use.insert(host.clone(), container.health);
+    }
+}
+
+async fn resolve_text(
+    question: &Question<'_>,
+    world: &World,
+    text: &ImageRef,
+    need: &Need,
+) -> BTreeMap<HostName, ImageView> {
+    let mut views = BTreeMap::new();
+    let engine_of = |host: &HostName| world.hosts.get(host).and_then(|endpoint| question.engines.get(endpoint));
+    let sticky = if need.ask_again {
+        None
+    } else {
+        need.recorded.values().find(|image| matches!(image, ResolvedImage::Registry(_))).cloned()
+    };
+    if let Some(image) = sticky {
+        for host in &need.hosts {
+            let Some(engine) = engine_of(host) else { continue };
+            views.insert(host.clone(), on_host(engine.as_ref(), need, host, &image).await);
+        }
+        return views;
+    }
+    let mut local: BTreeMap<HostName, ImageDetail> = BTreeMap::new();
+    for host in &need.hosts {
+        if let Some(recorded) = need.recorded.get(host).filter(|_| !need.ask_again && need.in_use.contains_key(host)) {
+            let has_health_check = need.in_use[host] != Health::Unchecked;
+            let view = ImageView::Resolved { image: recorded.clone(), presence: Presence::OnHost, has_health_check };
+            views.insert(host.clone(), view);
+            continue;
+        }
+        let Some(engine) = engine_of(host) else { continue };
+        match engine.image(text.as_str()).await {
+            Ok(Some(detail)) => {
+                local.insert(host.clone(), detail);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                views.insert(host.clone(), ImageView::Unresolved(error.to_string()));
+            }
+        }
+    }
+    let left: Vec<&HostName> = need.hosts.iter().filter(|host| !views.contains_key(*host)).collect();
+    let by_digest = if need.ask_again { None } else { local.values().find_map(|detail| repo_digest(text, detail)) };
+    let answer = match by_digest {
+        Some(reference) => Ok(reference),
+        None if need.never_pull => Err("it is not there, and `pullPolicy: never` forbids to pull it".to_owned()),
+        None if left.iter().all(|host| local.contains_key(*host)) && !need.ask_again => Err(String::new()),
+        None => match left.first().and_then(|host| engine_of(host)) {
+            None => Err("no host could be asked".to_owned()),
+            Some(engine) => {
+                let login = question.logins.get(text.registry().unwrap_or_default());
+                engine.ask_registry(text, login).await.map_err(|error| error.to_string())
+            }
+        },
+    };
+    for host in left {
+        let Some(engine) = engine_of(host) else { continue };
+        let view = match (&answer, local.get(host)) {
+            (Ok(reference), _) => {
+                on_host(engine.as_ref(), need, host, &ResolvedImage::Registry(reference.clone())).await
+            }
+            (Err(_), Some(detail)) => ImageView::Resolved {
+                image: ResolvedImage::Local(detail.id.clone()),
+                presence: Presence::OnHost,
+                has_health_check: detail.has_health_check,
+            },
+            (Err(why), None) => ImageView::Unresolved(why.clone()),
+        };
+        views.insert(host.clone(), view);
+    }
+    views
+}
+
+/// An image that a registry vouches for, as one host has it or has yet to pull it.
+async fn on_host(engine: &dyn Engine, need: &Need, host: &HostName, image: &ResolvedImage) -> ImageView {
+    let in_use = need.in_use.get(host).filter(|_| need.recorded.get(host) == Some(image));
+    if let Some(health) = in_use {
+        let has_health_check = *health != Health::Unchecked;
+        return ImageView::Resolved { image: image.clone(), presence: Presence::OnHost, has_health_check };
+    }
+    match engine.image(image.reference()).await {
+        Ok(Some(detail)) => ImageView::Resolved {
+            image: image.clone(),
+            presence: Presence::OnHost,
+            has_health_check: detail.has_health_check,
+        },
+        Ok(None) => ImageView::Resolved { image: image.clone(), presence: Presence::ToPull, has_health_check: false },
+        Err(error) => ImageView::Unresolved(error.to_string()),
+    }
+}
+
+fn repo_digest(text: &ImageRef, detail: &ImageDetail) -> Option<String> {
+    let of_repository = |digest: &&String| digest.split('@').next() == Some(text.repository());
+    detail.repo_digests.iter().find(of_repository).cloned()
+}

@@ -1,0 +1,134 @@
+//! A change: what happens to one instance, as a person reads it.
+
+use crate::files::Span;
+use crate::name::{HostName, InstanceId};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub instance: InstanceId,
+    pub bucket: Bucket,
+    /// Where it runs now.
+    pub from: Option<HostName>,
+    /// Where it will run.
+    pub to: Option<HostName>,
+    /// The image as written; empty when the instance goes.
+    pub image: String,
+    pub cause: Cause,
+    /// The fields that differ, in order of name.
+    pub fields: Vec<FieldChange>,
+    pub gap: Gap,
+    /// Why the instance is on `to`.
+    pub why_there: String,
+    /// `service:port` at `address:port` of the ports that are published.
+    pub published: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bucket {
+    Create,
+    Replace,
+    Move,
+    /// The right container exists and does not run.
+    Start,
+    Remove,
+    RunAction,
+    /// Only the end of an earlier replacement is left: name, old container.
+    TakeName,
+    Keep,
+}
+
+impl Bucket {
+    /// As plans and digests write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Replace => "replace",
+            Self::Move => "move",
+            Self::Start => "start",
+            Self::Remove => "remove",
+            Self::RunAction => "run-action",
+            Self::TakeName => "take-name",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// Why a change happens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    /// The stack is new, or the service is.
+    New(Span),
+    /// The file asks for something else than before.
+    Changed(Span),
+    /// A service that it requires is reached in another way now.
+    Requirement(String),
+    /// Placement decided so.
+    Placed(String),
+    /// It is no longer asked for.
+    NotWanted(String),
+    /// The world differs from what was left behind.
+    Drift(String),
+    /// Going back to what ran before.
+    RollBack(String),
+    /// An earlier apply was interrupted.
+    Unfinished,
+    Unchanged,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::New(span) => write!(f, "new at {span}"),
+            Self::Changed(span) => write!(f, "changed at {span}"),
+            Self::Requirement(text) | Self::Placed(text) | Self::NotWanted(text) | Self::Drift(text) => {
+                f.write_str(text)
+            }
+            Self::RollBack(text) => write!(f, "going back: {text}"),
+            Self::Unfinished => f.write_str("an earlier apply was interrupted"),
+            Self::Unchanged => f.write_str("unchanged"),
+        }
+    }
+}
+
+/// A field whose value differs. Values of variables are never shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldChange {
+    /// `image`, `environment.LOG_LEVEL`, `ports`, …
+    pub name: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
+    pub at: Option<Span>,
+}
+
+/// Whether users notice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Gap {
+    /// Nothing that serves is interrupted.
+    None,
+    /// The old is stopped before the new one starts; the text says what forces that.
+    Gap(String),
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("no gap"),
+            Self::Gap(why) => write!(f, "gap: {why}"),
+        }
+    }
+}
+
+impl Change {
+    /// Drift and the rest of interrupted applies come from the world, not from the revision.
+    pub fn is_caused_by_the_revision(&self) -> bool {
+        match self.cause {
+            Cause::New(_)
+            | Cause::Changed(_)
+            | Cause::Requirement(_)
+            | Cause::Placed(_)
+            | Cause::NotWanted(_)
+            | Cause::RollBack(_) => true,
+            Cause::Drift(_) | Cause::Unfinished | Cause::Unchanged => false,
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! Decides, instance by instance, what happens to a stack that shall run.
+//!
+//! Gives for each instance the container that is right, the older ones beside it and the bucket; `order` then makes
+//! steps of it.
+//!
+//! Never lets half a stack through: where a step is needed on a host that was not seen, the whole stack waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::host::Endpoint;
+use crate::model::mapping::{Mapping, Placed};
+use crate::model::record::{Deployment, Record};
+use crate::model::request::{ContainerRequest, ResolvedImage};
+use crate::model::stack::{Access, MountSource, NetworkMode, Service, Stack, UpdateOrder};
+use crate::model::world::{ContainerSeen, Health, HostView, ImageView, Presence, State};
+use crate::name::{Digest, InstanceId, Revision, StackSlug};
+use crate::plan::brake::Braked;
+use crate::plan::change::Bucket;
+use crate::plan::health::{Before, HealthGate, gate};
+use crate::plan::hold::Hold;
+use crate::plan::index::{Found, Index};
+use crate::plan::request::{Build, build, refusal};
+use crate::plan::want::{Want, Why};
+use crate::plan::{Input, Planned, StackPlan, cause, order, removal};
+
+/// One instance, decided.
+#[derive(Debug)]
+pub struct Decided<'a> {
+    pub id: InstanceId,
+    pub service: &'a Service,
+    pub placed: &'a Placed,
+    pub endpoint: &'a Endpoint,
+    /// Under the name that it will be created with.
+    pub request: ContainerRequest,
+    pub digest: Digest,
+    /// The container that is already what is wanted.
+    pub current: Option<&'a Found<'a>>,
+    /// Ours, of the same instance, and not what is wanted.
+    pub olds: Vec<&'a Found<'a>>,
+    pub bucket: Bucket,
+    pub gate: HealthGate,
+    /// It has to prove its health before anything is built on it.
+    pub unproven: bool,
+    pub order: Order,
+    pub pull: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    StartFirst,
+    StopFirst,
+}
+
+impl Decided<'_> {
+    /// What steps call its container.
+    pub fn container(&self) -> String {
+        self.current.map_or_else(|| self.request.name.to_string(), |found| found.container.id.clone())
+    }
+}
+
+/// What is the same for all instances of a stack.
+pub struct Scene<'a> {
+    pub input: &'a Input<'a>,
+    pub index: &'a Index<'a>,
+    pub stack: &'a Stack,
+    pub revision: &'a Revision,
+    pub why: &'a Why,
+    pub mapping: &'a Mapping,
+    pub record: Option<&'a Record>,
+}
+
+pub fn stack(
+    input: &Input<'_>,
+    index: &Index<'_>,
+    slug: &StackSlug,
+    want: &Want,
+    braked: Option<&Braked>,
+) -> StackPlan {
+    let Want::Stack { stack, revision, why } = want else {
+        return StackPlan::default();
+    };
+    let mapping: Mapping = of_stack(&input.placement.mapping, slug);
+    let scene = Scene { input, index, stack, revision, why, mapping: &mapping, record: input.ledger.records.get(slug) };
+    let mut plan = StackPlan { holds: want.holds(slug), ..StackPlan::default() };
+    let mut decided = Vec::new();
+    let mut held = BTreeSet::new();
+    for service in services_in_order(stack) {
+        let requires = service.requirements.iter().find(|r| held.contains(&r.service));
+        for number in 1..=service.replicas {
+            let id = InstanceId { stack: slug.clone(), service: service.name.clone(), number };
+            let outcome = match requires {
+                Some(r) => Err(Some(Hold::Requires { instance: id.clone(), service: r.service.clone() })),
+                None => instance(&scene, service, &id, &mut plan),
+            };
+            match outcome {
+                Ok(one) => decided.extend(one),
+                Err(hold) => {
+                    plan.holds.extend(hold);
+                    held.insert(service.name.clone());
+                }
+            }
+        }
+    }
+    plan.holds.extend(missing_by_others(&scene, &decided));
+    let leftovers = removal::leftovers(input, index, slug, stack, braked, &mut plan);
+    let whole = plan.holds.iter().any(holds_whole);
+    for one in &decided {
+        plan.changes.push(cause::change(&scene, one));
+    }
+    plan.changes.extend(leftovers.iter().map(|l| l.change.clone()));
+    plan.changes.sort_by(|a, b| a.instance.cmp(&b.instance));
+    if whole {
+        plan.changes.retain(|change| change.bucket == Bucket::Keep);
+    } else {
+        plan.steps = order::steps(input, stack, &decided, &leftovers);
+    }
+    plan
+}
+
+/// Holds under which nothing of the stack may be touched.
+fn holds_whole(hold: &Hold) -> bool {
+    match hold {
+        Hold::HostUnreachable { .. }
+        | Hold::HostWithoutEndpoint { .. }
+        | Hold::HostLeft { .. }
+        | Hold::NetworkMissing { .. }
+        | Hold::NetworkUnfit { .. }
+        | Hold::VolumeMissing { .. }
+        | Hold::OtherOwner { .. }
+        | Hold::InventoryWrong { .. }
+        | Hold::LastGoodUnreadable { .. }
+        | Hold::NamelessFiles { .. }
+        | Hold::NoLedger { .. } => true,
+        Hold::Unplaced { .. }
+        | Hold::Requires { .. }
+        | Hold::ForeignName { .. }
+        | Hold::PortHeld { .. }
+        | Hold::ImageUnresolved { .. }
+        | Hold::Paused { .. }
+        | Hold::RemoteHostDisagrees { .. }
+        | Hold::NotAllowed { .. }
+        | Hold::WrongAtHead { .. }
+        | Hold::BadContent { .. }
+        | Hold::RemovalBraked { .. }
+        | Hold::Brake(_) => false,
+    }
+}
+
+fn of_stack(mapping: &Mapping, slug: &StackSlug) -> Mapping {
+    mapping.iter().filter(|(id, _)| &id.stack == slug).map(|(id, placed)| (id.clone(), placed.clone())).collect()
+}
+
+/// Required services before those that require them; within that, by position.
+pub fn services_in_order(stack: &Stack) -> Vec<&Service> {
+    let mut left: Vec<&Service> = stack.services.iter().map(AsRef::as_ref).collect();
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let is_ready = |service: &&Service| {
+            service
+                .requirements
+                .iter()
+                .all(|r| done.contains(r.service.as_str()) || stack.service(r.service.as_str()).is_none())
+        };
+        // Validation refuses cycles; should one come through, position breaks it rather than a panic.
+        let next = left.iter().position(is_ready).unwrap_or(0);
+        let service = left.remove(next);
+        done.insert(service.name.as_str());
+        ordered.push(service);
+    }
+    ordered
+}
+
+/// `Ok(None)`: nothing to do and nothing to see. `Err`: the instance is held, with the hold unless it was said before.
+fn instance<'a>(
+    scene: &Scene<'a>,
+    service: &'a Service,
+    id: &InstanceId,
+    plan: &mut StackPlan,
+) -> Result<Option<Decided<'a>>, Option<Hold>> {
+    let input = scene.input;
+    let Some(placed) = scene.mapping.get(id) else {
+        let unplaced = input.placement.held.get(id).cloned();
+        return Err(unplaced.map(|unplaced| Hold::Unplaced { instance: id.clone(), unplaced }));
+    };
+    if let Some(hold) = remote_host_disagrees(scene, service, id) {
+        return Err(Some(hold));
+    }
+    let host = input
+        .inventory
+        .hosts
+        .get(&placed.host)
+        .ok_or_else(|| Some(Hold::HostLeft { host: placed.host.clone(), instance: id.clone() }))?;
+    let (resolved, presence, image_check) = resolved_image(scene, service, id, placed)?;
+    let from = Build {
+        stack: scene.stack,
+        mapping: scene.mapping,
+        inventory: input.inventory,
+        owner: input.owner,
+        revision: scene.revision,
+    };
+    let (mut request, digest) =
+        build(&from, service, id, &resolved).expect("the instance was just found in the mapping");
+    if let Some(what) = refusal(&request, input.policy) {
+        return Err(Some(Hold::NotAllowed { instance: id.clone(), what }));
+    }
+    plan.instances.insert(
+        id.clone(),
+        Planned { placed: placed.clone(), image: service.image.to_string(), resolved, digest: digest.clone() },
+    );
+    if let Some(outcome) = unseen(scene, id, placed, &digest) {
+        return outcome;
+    }
+    let endpoint = input.world.hosts.get(&placed.host).expect("a seen host has an endpoint");
+    let found = scene.index.instance(id);
+    let is_current = |f: &&Found<'_>| {
+        f.endpoint == endpoint && f.ours.digest == digest && f.ours.host == placed.host && !f.is_gone()
+    };
+    let current = found.iter().find(is_current);
+    let olds: Vec<&Found<'_>> =
+        found.iter().filter(|f| current.is_none_or(|c| c.container.id != f.container.id)).collect();
+    if let Some(current) = current.filter(|c| c.container.state == State::Paused) {
+        return Err(Some(Hold::Paused { instance: id.clone(), container: current.container.id.clone() }));
+    }
+    if current.is_none() {
+        request.name = free_name(scene, endpoint, id, &digest, placed)?;
+    }
+    let runs = current.is_some_and(|c| c.container.state == State::Running || c.container.state == State::Restarting);
+    if !runs {
+        port_is_free(scene, endpoint, id, placed, &request)?;
+    }
+    let completed =
+        service.restart.may_complete() && current.is_some_and(|c| c.container.state == State::Exited { code: 0 });
+    let bucket = bucket(service, placed, &request, current, &olds, completed);
+    let before = if olds.iter().any(|f| f.runs()) { Before::Something } else { Before::Nothing };
+    let network = scene.stack.network.name.as_str();
+    let unproven = match current {
+        None => true,
+        Some(_) if completed => false,
+        Some(_) if !runs => true,
+        Some(c) => {
+            !olds.is_empty() || c.container.health == Health::Starting || is_interrupted(scene.record, id, &digest)
+        }
+    };
+    Ok(Some(Decided {
+        id: id.clone(),
+        service,
+        placed,
+        endpoint,
+        gate: gate(service, placed, host, network, image_check, before),
+        order: update_order(service, &request, &olds, endpoint).0,
+        pull: (presence == Presence::ToPull && current.is_none()).then(|| request.resolved.reference().to_owned()),
+        request,
+        digest,
+        current,
+        olds,
+        bucket,
+        unproven,
+    }))
+}
+
+/// What happens to an instance whose host was not seen: nothing, if it is recorded there as it is wanted.
+fn unseen<'a>(
+    scene: &Scene<'a>,
+    id: &InstanceId,
+    placed: &Placed,
+    digest: &Digest,
+) -> Option<Result<Option<Decided<'a>>, Option<Hold>>> {
+    let hold = match scene.input.world.host(&placed.host) {
+        HostView::Seen(_) => return None,
+        HostView::Unreachable(why) => {
+            Hold::HostUnreachable { host: placed.host.clone(), why: why.to_owned(), needed_for: id.clone() }
+        }
+        HostView::NoEndpoint => Hold::HostWithoutEndpoint { host: placed.host.clone(), needed_for: id.clone() },
+    };
+    let recorded = scene.record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    let is_as_wanted = recorded.is_some_and(|r| &r.digest == digest && r.host == placed.host);
+    Some(if is_as_wanted { Ok(None) } else { Err(Some(hold)) })
+}
+
+fn resolved_image(
+    scene: &Scene<'_>,
+    service: &Service,
+    id: &InstanceId,
+    placed: &Placed,
+) -> Result<(ResolvedImage, Presence, bool), Option<Hold>> {
+    let text = service.image.to_string();
+    let seen = scene.input.world.images.get(&text).and_then(|hosts| hosts.get(&placed.host));
+    match seen {
+        Some(ImageView::Resolved { image, presence, has_health_check }) => {
+            Ok((image.clone(), *presence, *has_health_check))
+        }
+        Some(ImageView::Unresolved(why)) => Err(Some(Hold::ImageUnresolved {
+            instance: id.clone(),
+            host: placed.host.clone(),
+            image: text,
+            why: why.clone(),
+        })),
+        // Only an unseen host was not asked. What the record says is all that is known, and enough to compare with.
+        None => {
+            let running = scene.record.and_then(|r| r.running.as_ref());
+            let recorded = running.and_then(|r| r.instances.get(id)).filter(|r| r.image == text);
+            let resolved = recorded.map_or_else(|| ResolvedImage::Local(text), |r| r.resolved.clone());
+            Ok((resolved, Presence::OnHost, false))
+        }
+    }
+}
+
+fn remote_host_disagrees(scene: &Scene<'_>, service: &Service, id: &InstanceId) -> Option<Hold> {
+    service.requirements.iter().find_map(|requirement| {
+        let says = requirement.remote_host.as_ref()?;
+        let mut hosts = scene
+            .mapping
+            .iter()
+            .filter(|(other, _)| other.service == requirement.service)
+            .map(|(_, placed)| &placed.host)
+            .peekable();
+        let first = (*hosts.peek()?).clone();
+        (!hosts.any(|host| host == says)).then(|| Hold::RemoteHostDisagrees {
+            instance: id.clone(),
+            service: requirement.service.clone(),
+            says: says.clone(),
+            is: first,
+        })
+    })
+}
+
+/// The name at rest, or the one beside it while an older one of ours has it.
+fn free_name(
+    scene: &Scene<'_>,
+    endpoint: &Endpoint,
+    id: &InstanceId,
+    digest: &Digest,
+    placed: &Placed,
+) -> Result<crate::name::ContainerName, Option<Hold>> {
+    let owner = scene.input.owner;
+    for name in [id.name_at_rest(), id.name_beside(digest)] {
+        let holder = scene.index.named(endpoint, name.as_str());
+        let is_ours = |c: &&ContainerSeen| c.ours(owner).is_some_and(|ours| &ours.instance == id);
+        let (Some(foreign), host) = (holder.filter(|c| !is_ours(c)), placed.host.clone()) else {
+            if holder.is_none() {
+                return Ok(name);
+            }
+            continue;
+        };
+        let container = foreign.id.clone();
+        return Err(Some(Hold::ForeignName { instance: id.clone(), host, name, container }));
+    }
+    // Both are ours: the one beside is on its way out and frees the name at the latest in the next pass.
+    Ok(id.name_beside(&Digest::of(format!("{digest}{}", id).as_bytes())))
+}
+
+/// A port that something outside this stack holds now is waited for; one of this stack is stopped first.
+fn port_is_free(
+    scene: &Scene<'_>,
+    endpoint: &Endpoint,
+    id: &InstanceId,
+    placed: &Placed,
+    request: &ContainerRequest,
+) -> Result<(), Option<Hold>> {
+    for port in &request.ports {
+        for holder in scene.index.holding(endpoint, port.host_port, port.protocol) {
+            let same_stack = holder.ours(scene.input.owner).is_some_and(|ours| ours.instance.stack == id.stack);
+            let clashes = holder.ports.iter().any(|held| {
+                held.host_port == port.host_port
+                    && held.protocol == port.protocol
+                    && held
+                        .host_ip
+                        .is_none_or(|ip| ip == port.host_ip || ip.is_unspecified() || port.host_ip.is_unspecified())
+            });
+            if clashes && !same_stack {
+                return Err(Some(Hold::PortHeld {
+                    instance: id.clone(),
+                    host: placed.host.clone(),
+                    port: port.host_port,
+                    by: format!("the container {}", holder.name),
+                }));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bucket(
+    service: &Service,
+    placed: &Placed,
+    request: &ContainerRequest,
+    current: Option<&Found<'_>>,
+    olds: &[&Found<'_>],
+    completed: bool,
+) -> Bucket {
+    match current {
+        Some(_) if completed && olds.is_empty() => Bucket::Keep,
+        Some(c) if !c.runs() && !completed => Bucket::Start,
+        Some(c) => {
+            let off_network = service.settings.network_mode == NetworkMode::Stack
+                && c.runs()
+                && !c.container.networks.contains_key(network_name(request));
+            let at_rest = c.container.name == c.ours.instance.name_at_rest().as_str();
+            if olds.is_empty() && at_rest && !off_network { Bucket::Keep } else { Bucket::TakeName }
+        }
+        None if olds.is_empty() => Bucket::Create,
+        None if olds.iter().any(|old| old.ours.host == placed.host) => Bucket::Replace,
+        None => Bucket::Move,
+    }
+}
+
+fn network_name(request: &ContainerRequest) -> &str {
+    match &request.network {
+        crate::model::request::NetworkAttachment::Named { network, .. } => network.as_str(),
+        crate::model::request::NetworkAttachment::Host => "host",
+        crate::model::request::NetworkAttachment::None => "none",
+    }
+}
+
+/// A deployment that was begun with this digest and has not ended.
+fn is_interrupted(record: Option<&Record>, id: &InstanceId, digest: &Digest) -> bool {
+    let of = |deployment: &Option<Deployment>| {
+        deployment.as_ref().and_then(|d| d.instances.get(id)).map(|r| r.digest.clone())
+    };
+    record.is_some_and(|r| of(&r.next).as_ref() == Some(digest) && of(&r.running).as_ref() != Some(digest))
+}
+
+/// Start-first unless something forbids that two run at once; then the text says what.
+pub fn update_order(
+    service: &Service,
+    request: &ContainerRequest,
+    olds: &[&Found<'_>],
+    endpoint: &Endpoint,
+) -> (Order, Option<String>) {
+    let here: Vec<&&Found<'_>> = olds.iter().filter(|old| old.endpoint == endpoint).collect();
+    if olds.iter().all(|old| !old.runs()) {
+        return (Order::StopFirst, None);
+    }
+    let clash = request.ports.iter().find(|port| {
+        let holds =
+            |held: &crate::model::world::PortSeen| held.host_port == port.host_port && held.protocol == port.protocol;
+        here.iter().any(|old| old.container.ports.iter().any(holds))
+    });
+    if let Some(port) = clash {
+        return (Order::StopFirst, Some(format!("host port {} is held by the old instance", port.host_port)));
+    }
+    match service.update.order {
+        UpdateOrder::StartFirst => return (Order::StartFirst, None),
+        UpdateOrder::StopFirst => return (Order::StopFirst, Some("`update.order` is `stop-first`".to_owned())),
+        UpdateOrder::Auto => {}
+    }
+    let written =
+        service.mounts.iter().find(|mount| mount.access == Access::ReadWrite && mount.source != MountSource::Tmpfs);
+    match written.map(|mount| &mount.source) {
+        Some(MountSource::Volume(name)) if olds.iter().any(|old| old.container.volumes.contains(name.as_str())) => {
+            (Order::StopFirst, Some(format!("volume {name} has a single writer")))
+        }
+        Some(MountSource::Bind(path)) if !here.is_empty() => {
+            (Order::StopFirst, Some(format!("{path} has a single writer")))
+        }
+        _ if service.settings.network_mode == NetworkMode::Host && !here.is_empty() => {
+            (Order::StopFirst, Some("both would use the host's own network".to_owned()))
+        }
+        _ if service.constraints.not_with.contains(&service.name) && !here.is_empty() => {
+            (Order::StopFirst, Some("`notWith` forbids two on one host".to_owned()))
+        }
+        _ => (Order::StartFirst, None),
+    }
+}
+
+/// Networks and volumes that somebody else should have made.
+fn missing_by_others(scene: &Scene<'_>, decided: &[Decided<'_>]) -> Vec<Hold> {
+    let mut holds: BTreeMap<String, Hold> = BTreeMap::new();
+    for one in decided.iter().filter(|one| one.current.is_none()) {
+        for hold in order::missing(scene.input, scene.stack, one) {
+            holds.insert(format!("{hold}"), hold);
+        }
+    }
+    holds.into_values().collect()
+}

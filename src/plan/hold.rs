@@ -1,0 +1,309 @@
+//! A hold: a decision not to act, with its reason and with what lifts it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::name::{ContainerName, HostName, InstanceId, NetworkName, Revision, ServiceName, StackSlug, VolumeName};
+use crate::placement::Unplaced;
+use crate::plan::brake::Braked;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Hold {
+    /// Placement found no host.
+    Unplaced {
+        instance: InstanceId,
+        unplaced: Unplaced,
+    },
+    /// A step is needed on a host that was not seen; the whole stack waits.
+    HostUnreachable {
+        host: HostName,
+        why: String,
+        needed_for: InstanceId,
+    },
+    /// The inventory names no endpoint for a host that a step needs.
+    HostWithoutEndpoint {
+        host: HostName,
+        needed_for: InstanceId,
+    },
+    /// A recorded instance is on a host that the inventory does not name any more.
+    HostLeft {
+        host: HostName,
+        instance: InstanceId,
+    },
+    /// A service that it requires is held.
+    Requires {
+        instance: InstanceId,
+        service: ServiceName,
+    },
+    /// Somebody else's container has the name.
+    ForeignName {
+        instance: InstanceId,
+        host: HostName,
+        name: ContainerName,
+        container: String,
+    },
+    /// Something else holds the port now.
+    PortHeld {
+        instance: InstanceId,
+        host: HostName,
+        port: u16,
+        by: String,
+    },
+    ImageUnresolved {
+        instance: InstanceId,
+        host: HostName,
+        image: String,
+        why: String,
+    },
+    NetworkMissing {
+        stack: StackSlug,
+        host: HostName,
+        network: NetworkName,
+    },
+    /// The network of that name is somebody else's or of another kind.
+    NetworkUnfit {
+        stack: StackSlug,
+        host: HostName,
+        network: NetworkName,
+        why: String,
+    },
+    VolumeMissing {
+        stack: StackSlug,
+        host: HostName,
+        volume: VolumeName,
+    },
+    Paused {
+        instance: InstanceId,
+        container: String,
+    },
+    /// `remoteHost` says one host, placement another.
+    RemoteHostDisagrees {
+        instance: InstanceId,
+        service: ServiceName,
+        says: HostName,
+        is: HostName,
+    },
+    /// The request asks for what the operator does not allow.
+    NotAllowed {
+        instance: InstanceId,
+        what: String,
+    },
+    WrongAtHead {
+        stack: StackSlug,
+        kept: Option<Revision>,
+    },
+    BadContent {
+        reason: String,
+        back_to: Option<Revision>,
+    },
+    LastGoodUnreadable {
+        stack: StackSlug,
+        revision: Option<Revision>,
+    },
+    NamelessFiles {
+        stack: StackSlug,
+        files: Vec<Arc<str>>,
+    },
+    InventoryWrong {
+        files: Vec<Arc<str>>,
+    },
+    OtherOwner {
+        owner: String,
+    },
+    /// Containers of ours belong to a stack that nothing asks for, and there is no ledger that knows it.
+    NoLedger {
+        stack: StackSlug,
+    },
+    /// This removal waits for the acknowledgement that the brake asks for.
+    RemovalBraked {
+        instance: InstanceId,
+    },
+    Brake(Braked),
+}
+
+impl Hold {
+    /// Stable, kebab-case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unplaced { .. } => "unplaced",
+            Self::HostUnreachable { .. } => "host-unreachable",
+            Self::HostWithoutEndpoint { .. } => "host-without-endpoint",
+            Self::HostLeft { .. } => "host-left",
+            Self::Requires { .. } => "requirement-held",
+            Self::ForeignName { .. } => "foreign-container",
+            Self::PortHeld { .. } => "port-held",
+            Self::ImageUnresolved { .. } => "image-unresolved",
+            Self::NetworkMissing { .. } => "network-missing",
+            Self::NetworkUnfit { .. } => "network-unfit",
+            Self::VolumeMissing { .. } => "volume-missing",
+            Self::Paused { .. } => "paused",
+            Self::RemoteHostDisagrees { .. } => "remote-host-disagrees",
+            Self::NotAllowed { .. } => "not-allowed",
+            Self::WrongAtHead { .. } => "wrong-at-head",
+            Self::BadContent { .. } => "bad-content",
+            Self::LastGoodUnreadable { .. } => "last-good-unreadable",
+            Self::NamelessFiles { .. } => "nameless-files",
+            Self::InventoryWrong { .. } => "inventory-wrong",
+            Self::OtherOwner { .. } => "other-owner",
+            Self::NoLedger { .. } => "no-ledger",
+            Self::RemovalBraked { .. } => "removal-braked",
+            Self::Brake(_) => "brake",
+        }
+    }
+
+    /// The instance that is held, if it is a single one.
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            Self::Unplaced { instance, .. }
+            | Self::HostUnreachable { needed_for: instance, .. }
+            | Self::HostWithoutEndpoint { needed_for: instance, .. }
+            | Self::HostLeft { instance, .. }
+            | Self::Requires { instance, .. }
+            | Self::ForeignName { instance, .. }
+            | Self::PortHeld { instance, .. }
+            | Self::ImageUnresolved { instance, .. }
+            | Self::Paused { instance, .. }
+            | Self::RemoteHostDisagrees { instance, .. }
+            | Self::NotAllowed { instance, .. }
+            | Self::RemovalBraked { instance } => Some(instance),
+            Self::NetworkMissing { .. }
+            | Self::NetworkUnfit { .. }
+            | Self::VolumeMissing { .. }
+            | Self::WrongAtHead { .. }
+            | Self::BadContent { .. }
+            | Self::LastGoodUnreadable { .. }
+            | Self::NamelessFiles { .. }
+            | Self::InventoryWrong { .. }
+            | Self::OtherOwner { .. }
+            | Self::NoLedger { .. }
+            | Self::Brake(_) => None,
+        }
+    }
+
+    /// Whether the stack still does all that its files ask for: a wrong or bad head is said, but what is wanted
+    /// instead of it runs.
+    pub fn holds_the_stack(&self) -> bool {
+        match self {
+            Self::WrongAtHead { kept, .. } => kept.is_none(),
+            Self::BadContent { .. } => false,
+            Self::Unplaced { .. }
+            | Self::HostUnreachable { .. }
+            | Self::HostWithoutEndpoint { .. }
+            | Self::HostLeft { .. }
+            | Self::Requires { .. }
+            | Self::ForeignName { .. }
+            | Self::PortHeld { .. }
+            | Self::ImageUnresolved { .. }
+            | Self::NetworkMissing { .. }
+            | Self::NetworkUnfit { .. }
+            | Self::VolumeMissing { .. }
+            | Self::Paused { .. }
+            | Self::RemoteHostDisagrees { .. }
+            | Self::NotAllowed { .. }
+            | Self::LastGoodUnreadable { .. }
+            | Self::NamelessFiles { .. }
+            | Self::InventoryWrong { .. }
+            | Self::OtherOwner { .. }
+            | Self::NoLedger { .. }
+            | Self::RemovalBraked { .. }
+            | Self::Brake(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unplaced { instance, unplaced } => {
+                write!(f, "{instance} has no host: {}", unplaced.why)?;
+                unplaced.refusals.iter().try_for_each(|(host, refusals)| {
+                    let reasons: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+                    write!(f, "; {host} {}", reasons.join(", "))
+                })
+            }
+            Self::HostUnreachable { host, why, needed_for } => {
+                write!(
+                    f,
+                    "{needed_for} needs a step on {host}, which does not answer ({why}); nothing on it is assumed gone"
+                )
+            }
+            Self::HostWithoutEndpoint { host, needed_for } => {
+                write!(f, "{needed_for} needs a step on {host}, whose host file gives no `endpoint`")
+            }
+            Self::HostLeft { host, instance } => write!(
+                f,
+                "{instance} runs on {host}, which is not in the inventory any more; bring its host file back, or move the instance first"
+            ),
+            Self::Requires { instance, service } => {
+                write!(f, "{instance} requires {service}, which is held")
+            }
+            Self::ForeignName { instance, host, name, container } => write!(
+                f,
+                "{instance} needs the name {name} on {host}, but a container that is not ours has it ({}); remove or rename that one",
+                &container[..container.len().min(12)]
+            ),
+            Self::PortHeld { instance, host, port, by } => {
+                write!(f, "{instance} needs port {port} on {host}, which {by} holds")
+            }
+            Self::ImageUnresolved { instance, host, image, why } => {
+                write!(f, "{instance}: the image {image} is not to be had on {host}: {why}")
+            }
+            Self::NetworkMissing { stack, host, network } => write!(
+                f,
+                "{stack} uses the network {network} with `createIfNotExists: false`, and {host} has none; create it there"
+            ),
+            Self::NetworkUnfit { stack, host, network, why } => {
+                write!(f, "{stack} cannot use the network {network} of {host}: {why}")
+            }
+            Self::VolumeMissing { stack, host, volume } => write!(
+                f,
+                "{stack} uses the volume {volume} with `createIfNotExists: false`, and {host} has none; create it there"
+            ),
+            Self::Paused { instance, container } => {
+                write!(f, "{instance} is paused ({}); unpause or remove it", &container[..container.len().min(12)])
+            }
+            Self::RemoteHostDisagrees { instance, service, says, is } => {
+                write!(f, "{instance} says that {service} is on {says} (`remoteHost`), but placement puts it on {is}")
+            }
+            Self::NotAllowed { instance, what } => write!(f, "{instance}: {what}"),
+            Self::WrongAtHead { stack, kept: Some(revision) } => {
+                write!(f, "the files of {stack} are wrong; it is kept as of {}", revision.short())
+            }
+            Self::WrongAtHead { stack, kept: None } => {
+                write!(f, "the files of {stack} are wrong, and it never ran; it is left as it is")
+            }
+            Self::BadContent { reason, back_to: Some(revision) } => write!(
+                f,
+                "what the head asks for failed ({reason}) and is not tried again until it changes; wanted is {}",
+                revision.short()
+            ),
+            Self::BadContent { reason, back_to: None } => write!(
+                f,
+                "what the head asks for failed ({reason}) and is not tried again until it changes; nothing ran before"
+            ),
+            Self::LastGoodUnreadable { stack, revision } => write!(
+                f,
+                "the last good revision of {stack} ({}) cannot be read any more; it is left as it is",
+                revision.as_ref().map_or("none", Revision::short)
+            ),
+            Self::NamelessFiles { stack, files } => write!(
+                f,
+                "{stack} is not asked for, but {} cannot be read and may be it; it is left as it is",
+                files.join(", ")
+            ),
+            Self::InventoryWrong { files } => {
+                write!(f, "{} is wrong; nothing is done until the inventory can be read", files.join(", "))
+            }
+            Self::OtherOwner { owner } => write!(
+                f,
+                "the ledger belongs to {owner}; set `owner` in the configuration if this repository took over from it"
+            ),
+            Self::NoLedger { stack } => write!(
+                f,
+                "containers of {stack} run, nothing asks for it, and there is no ledger that knows it; they are left as they are"
+            ),
+            Self::RemovalBraked { instance } => write!(f, "removing {instance} waits for an acknowledgement"),
+            Self::Brake(braked) => write!(f, "{braked}"),
+        }
+    }
+}

@@ -1,0 +1,519 @@
+//! Makes ordered steps of what was decided for a stack.
+//!
+//! First images are pulled, everywhere, before anything stops; then networks and volumes; then services by their
+//! requirements. The old instances stay until every new one of the stack is healthy; only then they go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::host::Endpoint;
+use crate::model::record::ActionDone;
+use crate::model::request::{
+    LABEL_OWNER, LABEL_SCHEMA, LABEL_SCHEMA_VERSION, LABEL_STACK, MountKind, NetworkAttachment, NetworkRequest,
+    VolumeRequest,
+};
+use crate::model::stack::{Creation, PotentialAction, Service, Stack, StartOrder, WaitForHealthy};
+use crate::model::world::{EngineSeen, EngineView, Health, State};
+use crate::name::{Digest, HostName, InstanceId, ServiceName};
+use crate::plan::Input;
+use crate::plan::change::Bucket;
+use crate::plan::decide::{Decided, Order, services_in_order};
+use crate::plan::hold::Hold;
+use crate::plan::index::Found;
+use crate::plan::removal::{Leftover, remove, stop};
+use crate::plan::step::{Act, RunAction, Step};
+
+type Steps = BTreeSet<usize>;
+
+/// The steps so far, and what later ones have to wait for.
+struct Line<'a> {
+    input: &'a Input<'a>,
+    stack: &'a Stack,
+    steps: Vec<Step>,
+    pulls: BTreeMap<(&'a Endpoint, String), usize>,
+    made: BTreeMap<(&'a Endpoint, String), usize>,
+    /// Service → the steps after which it is started, and healthy with its actions run.
+    started: BTreeMap<ServiceName, Steps>,
+    ready: BTreeMap<ServiceName, Steps>,
+    /// Containers that were stopped to make room, by id.
+    stopped: BTreeMap<String, usize>,
+}
+
+pub fn steps<'a>(
+    input: &'a Input<'a>,
+    stack: &'a Stack,
+    decided: &'a [Decided<'a>],
+    leftovers: &'a [Leftover<'a>],
+) -> Vec<Step> {
+    let mut line = Line {
+        input,
+        stack,
+        steps: Vec::new(),
+        pulls: BTreeMap::new(),
+        made: BTreeMap::new(),
+        started: BTreeMap::new(),
+        ready: BTreeMap::new(),
+        stopped: BTreeMap::new(),
+    };
+    for one in decided {
+        line.pull(one);
+    }
+    for one in decided {
+        line.make_what_it_needs(one);
+    }
+    let mut before = Steps::new();
+    for service in in_start_order(stack) {
+        let of_service: Vec<&Decided<'_>> = decided.iter().filter(|one| one.service.name == service.name).collect();
+        line.service(service, &of_service, leftovers, &before);
+        if stack.start_order == StartOrder::Position {
+            before.extend(line.ready[&service.name].iter().copied());
+        }
+    }
+    let healthy: Steps = line.ready.values().flatten().copied().collect();
+    for one in decided {
+        line.finish(one, &healthy);
+    }
+    line.remove_leftovers(leftovers, &healthy);
+    line.steps
+}
+
+fn in_start_order(stack: &Stack) -> Vec<&Service> {
+    match stack.start_order {
+        StartOrder::Dependencies => services_in_order(stack),
+        StartOrder::Position => stack.services.iter().map(AsRef::as_ref).collect(),
+    }
+}
+
+impl<'a> Line<'a> {
+    fn push(&mut self, one: &Decided<'_>, act: Act, after: Steps, because: impl Into<String>) -> usize {
+        self.steps.push(Step {
+            host: one.placed.host.clone(),
+            endpoint: one.endpoint.clone(),
+            instance: Some(one.id.clone()),
+            act,
+            after,
+            because: because.into(),
+        });
+        self.steps.len() - 1
+    }
+
+    fn pull(&mut self, one: &'a Decided<'a>) {
+        let Some(reference) = &one.pull else { return };
+        let key = (one.endpoint, reference.clone());
+        if !self.pulls.contains_key(&key) {
+            let act = Act::Pull { reference: reference.clone() };
+            let index = self.push(one, act, Steps::new(), format!("{} needs {}", one.id, one.service.image));
+            self.pulls.insert(key, index);
+        }
+    }
+
+    fn all_pulls(&self) -> Steps {
+        self.pulls.values().copied().collect()
+    }
+
+    fn make_what_it_needs(&mut self, one: &'a Decided<'a>) {
+        if one.current.is_some() {
+            return;
+        }
+        let Some(EngineView::Seen(seen)) = self.input.world.engines.get(one.endpoint) else {
+            return;
+        };
+        let mut wanted = Vec::new();
+        if let Some(request) = network_to_make(self.input, self.stack, one, seen) {
+            wanted.push((request.name.to_string(), Act::CreateNetwork(request)));
+        }
+        wanted.extend(
+            volumes_to_make(self.input, self.stack, one, seen)
+                .into_iter()
+                .map(|r| (format!("volume {}", r.name), Act::CreateVolume(r))),
+        );
+        for (name, act) in wanted {
+            let key = (one.endpoint, name);
+            if !self.made.contains_key(&key) {
+                let index = self.push(one, act, Steps::new(), format!("{} needs it", one.id));
+                self.made.insert(key, index);
+            }
+        }
+    }
+
+    fn service(
+        &mut self,
+        service: &'a Service,
+        instances: &[&'a Decided<'a>],
+        leftovers: &'a [Leftover<'a>],
+        before: &Steps,
+    ) {
+        let mut gate = before.clone();
+        for requirement in &service.requirements {
+            let steps = match requirement.wait_for_healthy {
+                WaitForHealthy::Yes => self.ready.get(&requirement.service),
+                WaitForHealthy::No => self.started.get(&requirement.service),
+            };
+            gate.extend(steps.into_iter().flatten().copied());
+        }
+        let mut started = Steps::new();
+        let mut ready = gate.clone();
+        let mut previous = Steps::new();
+        for one in instances {
+            let (start, await_) = self.instance(one, leftovers, &gate, &previous);
+            started.extend(start);
+            if let Some(await_) = await_ {
+                ready.insert(await_);
+                if one.order == Order::StopFirst && !one.olds.is_empty() {
+                    // One after another, so that never two of one service are down because of us.
+                    previous.insert(await_);
+                }
+            }
+        }
+        if let Some(first) = instances.first() {
+            for action in actions_due(self.input, &first.id, service, &first.digest) {
+                if let Some(index) = self.action(action, service, first, instances, &ready) {
+                    ready.insert(index);
+                }
+            }
+        }
+        started.extend(gate);
+        self.started.insert(service.name.clone(), started);
+        self.ready.insert(service.name.clone(), ready);
+    }
+
+    /// Brings one instance up; gives the steps that start it and that find it healthy.
+    fn instance(
+        &mut self,
+        one: &'a Decided<'a>,
+        leftovers: &'a [Leftover<'a>],
+        gate: &Steps,
+        previous: &Steps,
+    ) -> (Option<usize>, Option<usize>) {
+        if !one.unproven {
+            return (None, self.await_if_required(one, gate));
+        }
+        let mut after: Steps = gate | previous;
+        if one.current.is_none() {
+            let mut needs = after.clone();
+            needs.extend(
+                self.made.iter().filter(|((endpoint, _), _)| *endpoint == one.endpoint).map(|(_, index)| *index),
+            );
+            needs.extend(
+                self.pulls.iter().filter(|((endpoint, _), _)| *endpoint == one.endpoint).map(|(_, index)| *index),
+            );
+            let mut request = one.request.clone();
+            if waits_for_its_name(one) {
+                unnamed(&mut request.network);
+            }
+            after.insert(self.push(one, Act::Create(Box::new(request)), needs, because(one)));
+        }
+        let runs =
+            one.current.is_some_and(|c| c.container.state == State::Running || c.container.state == State::Restarting);
+        let mut start = None;
+        if !runs {
+            after.extend(self.make_room(one, leftovers, &after));
+            let index = self.push(one, Act::Start { container: one.container() }, after.clone(), because(one));
+            start = Some(index);
+            after = Steps::from([index]);
+        }
+        let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone() };
+        let index = self.push(one, act, after, "what follows builds on it");
+        (start, Some(index))
+    }
+
+    /// What runs already is waited for only if the engine says that it is not healthy and something requires it.
+    fn await_if_required(&mut self, one: &Decided<'_>, gate: &Steps) -> Option<usize> {
+        let unhealthy = one.current.is_some_and(|c| c.container.health == Health::Unhealthy);
+        let is_required = self.stack.services.iter().any(|service| {
+            service
+                .requirements
+                .iter()
+                .any(|r| r.service == one.service.name && r.wait_for_healthy == WaitForHealthy::Yes)
+        });
+        let builds = self.steps.iter().any(|step| matches!(step.act, Act::Create(_) | Act::Start { .. }));
+        if !(unhealthy && is_required && builds) {
+            return None;
+        }
+        let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone() };
+        Some(self.push(one, act, gate.clone(), "a service that is started requires it"))
+    }
+
+    /// Stops whatever of this stack must not run beside the new instance.
+    fn make_room(&mut self, one: &'a Decided<'a>, leftovers: &'a [Leftover<'a>], after: &Steps) -> Steps {
+        let mut stops = Steps::new();
+        let mut in_the_way: Vec<(&Found<'_>, String)> = Vec::new();
+        if one.order == Order::StopFirst {
+            in_the_way.extend(one.olds.iter().map(|old| (*old, "its replacement cannot run beside it".to_owned())));
+        }
+        let holds_a_port = |found: &Found<'_>| {
+            found.endpoint == one.endpoint
+                && found.container.ports.iter().any(|held| {
+                    one.request
+                        .ports
+                        .iter()
+                        .any(|port| port.host_port == held.host_port && port.protocol == held.protocol)
+                })
+        };
+        for leftover in leftovers {
+            let ports = leftover.found.iter().filter(|found| holds_a_port(found));
+            in_the_way.extend(ports.map(|found| (*found, format!("{} needs its port", one.id))));
+        }
+        let all_pulls = self.all_pulls();
+        for (found, why) in in_the_way {
+            let id = &found.container.id;
+            if let Some(index) = self.stopped.get(id) {
+                stops.insert(*index);
+                continue;
+            }
+            let after: Steps = after | &all_pulls;
+            let index = stop(&mut self.steps, &found.ours.instance, found, one.service.stop_grace_period, &after, &why);
+            if let Some(index) = index {
+                self.stopped.insert(id.clone(), index);
+                stops.insert(index);
+            }
+        }
+        stops
+    }
+
+    fn action(
+        &mut self,
+        action: &PotentialAction,
+        service: &Service,
+        first: &Decided<'_>,
+        instances: &[&'a Decided<'a>],
+        after: &Steps,
+    ) -> Option<usize> {
+        // A target elsewhere in the stack is an instance of that service; validation saw that it exists.
+        let container = match &action.target {
+            Some(target) if target != &service.name => self.container_of(target)?,
+            Some(_) | None => (instances.first()?.container(), first.placed.host.clone(), first.endpoint.clone()),
+        };
+        let (container, host, endpoint) = container;
+        self.steps.push(Step {
+            host,
+            endpoint,
+            instance: Some(first.id.clone()),
+            act: Act::RunAction(RunAction {
+                container,
+                service: service.name.clone(),
+                action: action.name.clone(),
+                command: action.command.clone(),
+                working_dir: action.working_dir.clone(),
+                timeout: action.timeout,
+                digest: first.digest.clone(),
+            }),
+            after: after.clone(),
+            because: format!("{} asks for it once in this shape", service.name),
+        });
+        Some(self.steps.len() - 1)
+    }
+
+    /// The lowest-numbered instance of another service: the one being made, else the one that runs.
+    fn container_of(&self, target: &ServiceName) -> Option<(String, HostName, Endpoint)> {
+        let is_target = |step: &&Step| step.instance.as_ref().is_some_and(|id| &id.service == target);
+        let made = self.steps.iter().filter(is_target).find_map(|step| {
+            let Act::AwaitHealthy { container, .. } = &step.act else { return None };
+            Some((container.clone(), step.host.clone(), step.endpoint.clone()))
+        });
+        made.or_else(|| {
+            let slug = self.stack.name.slug();
+            let id = InstanceId { stack: slug.clone(), service: target.clone(), number: 1 };
+            let placed = self.input.placement.mapping.get(&id)?;
+            let endpoint = self.input.world.hosts.get(&placed.host)?;
+            Some((id.name_at_rest().to_string(), placed.host.clone(), endpoint.clone()))
+        })
+    }
+
+    /// After the whole stack is healthy: the new one takes the name, the old ones go.
+    fn finish(&mut self, one: &'a Decided<'a>, healthy: &Steps) {
+        if one.bucket == Bucket::Keep {
+            return;
+        }
+        let mut after = healthy.clone();
+        after.extend(self.all_pulls());
+        let network = match &one.request.network {
+            NetworkAttachment::Named { network, aliases } => Some((network.to_string(), aliases.clone())),
+            NetworkAttachment::Host | NetworkAttachment::None => None,
+        };
+        let beside = |name: &str| name != one.id.name_at_rest().as_str();
+        let name = one.current.map_or(one.request.name.as_str(), |c| c.container.name.as_str());
+        let must_take_name =
+            waits_for_its_name(one) || one.bucket == Bucket::TakeName || (one.current.is_some() && beside(name));
+        if let Some((network, aliases)) = network.as_ref().filter(|_| must_take_name) {
+            let act = Act::TakeName { container: one.container(), network: network.clone(), aliases: aliases.clone() };
+            after = Steps::from([self.push(one, act, after, "it is healthy and takes over")]);
+        }
+        let mut gone = Steps::new();
+        for old in &one.olds {
+            let mut after = after.clone();
+            let answers = old.runs() && old.endpoint == one.endpoint && !self.stopped.contains_key(&old.container.id);
+            let on_network = network.as_ref().filter(|(name, _)| answers && old.container.networks.contains_key(name));
+            if let Some((network, _)) = on_network {
+                let act = Act::GiveUpName { container: old.container.id.clone(), network: network.clone() };
+                after = Steps::from([self.push(one, act, after, "its replacement answers now")]);
+            }
+            gone.insert(self.remove_once(old, one.service.stop_grace_period, &after, "its replacement is healthy"));
+        }
+        if beside(name) {
+            gone.extend(after);
+            let act = Act::Rename { container: one.container(), name: one.id.name_at_rest() };
+            self.push(one, act, gone, "the name at rest is free");
+        }
+    }
+
+    fn remove_once(&mut self, found: &Found<'_>, grace: std::time::Duration, after: &Steps, why: &str) -> usize {
+        let mut after = after.clone();
+        if let Some(index) = self.stopped.get(&found.container.id) {
+            after.insert(*index);
+        } else if let Some(index) = stop(&mut self.steps, &found.ours.instance, found, grace, &after, why) {
+            after = Steps::from([index]);
+        }
+        self.steps.push(Step {
+            host: found.ours.host.clone(),
+            endpoint: found.endpoint.clone(),
+            instance: Some(found.ours.instance.clone()),
+            act: Act::Remove { container: found.container.id.clone() },
+            after,
+            because: why.to_owned(),
+        });
+        self.steps.len() - 1
+    }
+
+    /// What requires goes before what is required, as the stack was before.
+    fn remove_leftovers(&mut self, leftovers: &'a [Leftover<'a>], healthy: &Steps) {
+        let before = self.input.before.get(self.stack.name.slug());
+        let mut removed: BTreeMap<&ServiceName, Steps> = BTreeMap::new();
+        let mut ordered: Vec<&Leftover<'_>> = leftovers.iter().collect();
+        let rank = |service: &ServiceName| {
+            let order = before.map(|stack| services_in_order(stack)).unwrap_or_default();
+            order.iter().position(|s| &s.name == service)
+        };
+        ordered.sort_by_key(|leftover| std::cmp::Reverse(rank(&leftover.id.service)));
+        for leftover in ordered {
+            let mut after = healthy.clone();
+            after.extend(self.all_pulls());
+            for (service, steps) in &removed {
+                let requires = before
+                    .and_then(|stack| stack.service(service.as_str()))
+                    .is_some_and(|service| service.requirements.iter().any(|r| r.service == leftover.id.service));
+                if requires {
+                    after.extend(steps.iter().copied());
+                }
+            }
+            for found in &leftover.found {
+                let index = if self.stopped.contains_key(&found.container.id) {
+                    self.remove_once(found, std::time::Duration::ZERO, &after, "it is not asked for any more")
+                } else {
+                    remove(&mut self.steps, &leftover.id, found, &after, "it is not asked for any more")
+                };
+                removed.entry(&leftover.id.service).or_default().insert(index);
+            }
+        }
+    }
+}
+
+/// It replaces one that serves under the name now, and takes the name only when healthy.
+fn waits_for_its_name(one: &Decided<'_>) -> bool {
+    one.order == Order::StartFirst && one.olds.iter().any(|old| old.endpoint == one.endpoint && old.runs())
+}
+
+fn unnamed(network: &mut NetworkAttachment) {
+    match network {
+        NetworkAttachment::Named { aliases, .. } => aliases.clear(),
+        NetworkAttachment::Host | NetworkAttachment::None => {}
+    }
+}
+
+fn because(one: &Decided<'_>) -> String {
+    match one.bucket {
+        Bucket::Create => "it does not exist yet".to_owned(),
+        Bucket::Replace => "it shall differ from the one that runs".to_owned(),
+        Bucket::Move => format!("it shall run on {}", one.placed.host),
+        Bucket::Start => "it exists and does not run".to_owned(),
+        Bucket::Remove | Bucket::RunAction | Bucket::TakeName | Bucket::Keep => {
+            "an earlier apply was interrupted".to_owned()
+        }
+    }
+}
+
+/// The actions of a service that have not run in the shape of this digest.
+pub fn actions_due<'s>(
+    input: &Input<'_>,
+    id: &InstanceId,
+    service: &'s Service,
+    digest: &Digest,
+) -> impl Iterator<Item = &'s PotentialAction> {
+    let done: BTreeSet<ActionDone> =
+        input.ledger.records.get(&id.stack).map(|record| record.actions.clone()).unwrap_or_default();
+    let service_name = service.name.clone();
+    let digest = digest.clone();
+    let is_first = id.number == 1;
+    service.actions.iter().filter(move |action| {
+        let key = ActionDone { service: service_name.clone(), action: action.name.clone(), digest: digest.clone() };
+        is_first && !done.contains(&key)
+    })
+}
+
+fn our_labels(input: &Input<'_>, stack: &Stack) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (LABEL_OWNER.to_owned(), input.owner.to_owned()),
+        (LABEL_STACK.to_owned(), stack.name.slug().to_string()),
+        (LABEL_SCHEMA.to_owned(), LABEL_SCHEMA_VERSION.to_owned()),
+    ])
+}
+
+fn network_to_make(input: &Input<'_>, stack: &Stack, one: &Decided<'_>, seen: &EngineSeen) -> Option<NetworkRequest> {
+    let NetworkAttachment::Named { network, .. } = &one.request.network else {
+        return None;
+    };
+    let exists = seen.networks.iter().any(|n| n.name == network.as_str());
+    (!exists && stack.network.creation == Creation::IfMissing).then(|| NetworkRequest {
+        name: network.clone(),
+        labels: our_labels(input, stack),
+        subnet: None,
+    })
+}
+
+fn volumes_to_make(input: &Input<'_>, stack: &Stack, one: &Decided<'_>, seen: &EngineSeen) -> Vec<VolumeRequest> {
+    let mounted = one.request.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume(name) => stack.volumes.get(name).map(|volume| (name, volume)),
+        MountKind::Bind(_) | MountKind::Tmpfs => None,
+    });
+    mounted
+        .filter(|(name, volume)| {
+            volume.creation == Creation::IfMissing && !seen.volumes.iter().any(|v| v.name == name.as_str())
+        })
+        .map(|(name, volume)| VolumeRequest {
+            name: name.clone(),
+            driver: volume.driver.clone(),
+            labels: our_labels(input, stack),
+        })
+        .collect()
+}
+
+/// What a new instance needs and somebody else should have made.
+pub fn missing(input: &Input<'_>, stack: &Stack, one: &Decided<'_>) -> Vec<Hold> {
+    let Some(EngineView::Seen(seen)) = input.world.engines.get(one.endpoint) else {
+        return Vec::new();
+    };
+    let slug = stack.name.slug().clone();
+    let host = one.placed.host.clone();
+    let mut holds = Vec::new();
+    if let NetworkAttachment::Named { network, .. } = &one.request.network {
+        match seen.networks.iter().find(|n| n.name == network.as_str()) {
+            None if stack.network.creation == Creation::ByOthers => {
+                holds.push(Hold::NetworkMissing { stack: slug.clone(), host: host.clone(), network: network.clone() });
+            }
+            Some(found) if found.driver != "bridge" => holds.push(Hold::NetworkUnfit {
+                stack: slug.clone(),
+                host: host.clone(),
+                network: network.clone(),
+                why: format!("its driver is `{}`, not `bridge`", found.driver),
+            }),
+            Some(_) | None => {}
+        }
+    }
+    for mount in &one.request.mounts {
+        let MountKind::Volume(name) = &mount.kind else { continue };
+        let by_others = stack.volumes.get(name).is_some_and(|v| v.creation == Creation::ByOthers);
+        if by_others && !seen.volumes.iter().any(|v| v.name == name.as_str()) {
+            holds.push(Hold::VolumeMissing { stack: slug.clone(), host: host.clone(), volume: name.clone() });
+        }
+    }
+    holds
+}

@@ -1,0 +1,174 @@
+//! What goes: instances that nothing asks for, and whole stacks.
+//!
+//! Never removes a volume, and never anything that the brake holds.
+
+use std::collections::BTreeSet;
+
+use crate::model::host::Endpoint;
+use crate::model::stack::Stack;
+use crate::model::world::HostView;
+use crate::name::{HostName, InstanceId, StackSlug};
+use crate::plan::brake::Braked;
+use crate::plan::change::{Bucket, Cause, Change, Gap};
+use crate::plan::hold::Hold;
+use crate::plan::index::{Found, Index};
+use crate::plan::step::{Act, Step};
+use crate::plan::want::{Gone, Want};
+use crate::plan::{Input, StackPlan};
+
+/// Containers of an instance that is not asked for any more.
+#[derive(Debug)]
+pub struct Leftover<'a> {
+    pub id: InstanceId,
+    pub found: Vec<&'a Found<'a>>,
+    pub change: Change,
+}
+
+/// How long a container that nothing asks for may take to stop: its own grace period went with its file.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The instances of a stack that shall run which are not among those asked for.
+pub fn leftovers<'a>(
+    input: &Input<'_>,
+    index: &'a Index<'a>,
+    slug: &StackSlug,
+    stack: &Stack,
+    braked: Option<&Braked>,
+    plan: &mut StackPlan,
+) -> Vec<Leftover<'a>> {
+    let is_asked_for = |id: &InstanceId| {
+        stack.service(id.service.as_str()).is_some_and(|service| id.number >= 1 && id.number <= service.replicas)
+    };
+    let gone: BTreeSet<InstanceId> =
+        recorded(input, slug).into_iter().filter(|(id, _)| !is_asked_for(id)).map(|(id, _)| id).collect();
+    hold_unseen(input, slug, &gone, plan);
+    index
+        .stack(slug)
+        .filter(|(id, _)| !is_asked_for(id))
+        .filter_map(|(id, found)| leftover(id, found, braked, "it is not asked for any more", plan))
+        .collect()
+}
+
+fn leftover<'a>(
+    id: &InstanceId,
+    found: &'a [Found<'a>],
+    braked: Option<&Braked>,
+    why: &str,
+    plan: &mut StackPlan,
+) -> Option<Leftover<'a>> {
+    if braked.is_some_and(|braked| braked.removals.contains(id)) {
+        plan.holds.push(Hold::RemovalBraked { instance: id.clone() });
+        return None;
+    }
+    let change = Change {
+        instance: id.clone(),
+        bucket: Bucket::Remove,
+        from: found.first().map(|f| f.ours.host.clone()),
+        to: None,
+        image: String::new(),
+        cause: Cause::NotWanted(why.to_owned()),
+        fields: Vec::new(),
+        gap: Gap::None,
+        why_there: String::new(),
+        published: Vec::new(),
+    };
+    Some(Leftover { id: id.clone(), found: found.iter().collect(), change })
+}
+
+/// A whole stack goes.
+pub fn stack(
+    input: &Input<'_>,
+    index: &Index<'_>,
+    slug: &StackSlug,
+    want: &Want,
+    braked: Option<&Braked>,
+) -> StackPlan {
+    let mut plan = StackPlan { holds: want.holds(slug), ..StackPlan::default() };
+    let why = match want {
+        Want::Nothing { why: Gone::BadContent(reason), .. } => format!("it failed ({reason}), and nothing ran before"),
+        Want::Nothing { why: Gone::NotAskedFor, .. } | Want::Stack { .. } | Want::Keep { .. } => {
+            "no file asks for it any more".to_owned()
+        }
+    };
+    let all: BTreeSet<InstanceId> = recorded(input, slug).into_iter().map(|(id, _)| id).collect();
+    hold_unseen(input, slug, &all, &mut plan);
+    let leftovers: Vec<Leftover<'_>> =
+        index.stack(slug).filter_map(|(id, found)| leftover(id, found, braked, &why, &mut plan)).collect();
+    if plan.holds.iter().any(|hold| matches!(hold, Hold::HostUnreachable { .. })) {
+        return plan;
+    }
+    for leftover in &leftovers {
+        plan.changes.push(leftover.change.clone());
+        for found in &leftover.found {
+            remove(&mut plan.steps, &leftover.id, found, &BTreeSet::new(), &why);
+        }
+    }
+    plan
+}
+
+/// Recorded instances and where they were.
+fn recorded(input: &Input<'_>, slug: &StackSlug) -> Vec<(InstanceId, HostName)> {
+    let record = input.ledger.records.get(slug);
+    let deployments = record.into_iter().flat_map(|r| r.running.iter().chain(&r.next));
+    deployments.flat_map(|d| d.instances.iter().map(|(id, i)| (id.clone(), i.host.clone()))).collect()
+}
+
+/// An instance that shall go but whose host was not seen may still run there: the stack waits for the host.
+fn hold_unseen(input: &Input<'_>, slug: &StackSlug, gone: &BTreeSet<InstanceId>, plan: &mut StackPlan) {
+    for (id, host) in recorded(input, slug) {
+        if !gone.contains(&id) {
+            continue;
+        }
+        let hold = match input.world.host(&host) {
+            HostView::Seen(_) => continue,
+            HostView::Unreachable(why) => Hold::HostUnreachable { host, why: why.to_owned(), needed_for: id },
+            HostView::NoEndpoint if input.inventory.hosts.contains_key(&host) => {
+                Hold::HostWithoutEndpoint { host, needed_for: id }
+            }
+            HostView::NoEndpoint => Hold::HostLeft { host, instance: id },
+        };
+        if !plan.holds.contains(&hold) {
+            plan.holds.push(hold);
+        }
+    }
+}
+
+/// Adds the steps that stop and remove a container; gives the index of the removal.
+pub fn remove(steps: &mut Vec<Step>, id: &InstanceId, found: &Found<'_>, after: &BTreeSet<usize>, why: &str) -> usize {
+    let stop = stop(steps, id, found, GRACE, after, why);
+    let after = stop.map_or_else(|| after.clone(), |stop| BTreeSet::from([stop]));
+    push(steps, id, &found.ours.host, found.endpoint, Act::Remove { container: found.container.id.clone() }, after, why)
+}
+
+/// Adds the step that stops a container, if it runs.
+pub fn stop(
+    steps: &mut Vec<Step>,
+    id: &InstanceId,
+    found: &Found<'_>,
+    grace: std::time::Duration,
+    after: &BTreeSet<usize>,
+    why: &str,
+) -> Option<usize> {
+    let act = Act::Stop { container: found.container.id.clone(), grace };
+    found.runs().then(|| push(steps, id, &found.ours.host, found.endpoint, act, after.clone(), why))
+}
+
+fn push(
+    steps: &mut Vec<Step>,
+    id: &InstanceId,
+    host: &HostName,
+    endpoint: &Endpoint,
+    act: Act,
+    after: BTreeSet<usize>,
+    because: &str,
+) -> usize {
+    steps.push(Step {
+        host: host.clone(),
+        endpoint: endpoint.clone(),
+        instance: Some(id.clone()),
+        act,
+        after,
+        because: because.to_owned(),
+    });
+    steps.len() - 1
+}

@@ -1,0 +1,69 @@
+//! What humans acknowledged in commit messages.
+//!
+//! Counted are commits that are reachable from the head and newer than the records concerned: an old word for an old
+//! removal must not serve twice.
+
+use std::collections::BTreeSet;
+
+use crate::model::record::Ledger;
+use crate::name::{Digest, InstanceId, Revision, StackSlug, VolumeName};
+use crate::placement::Placement;
+use crate::plan::brake::Braked;
+use crate::reconcile::site::Site;
+
+const ALLOW_REMOVAL: &str = "Bayplan-Allow-Removal";
+const LEAVE_VOLUME: &str = "Bayplan-Leave-Volume";
+
+/// The braked removal's digest, if a commit newer than every record concerned carries it.
+pub async fn removals(site: &Site, head: &Revision, ledger: &Ledger, braked: &Braked) -> BTreeSet<Digest> {
+    let values = values(site, head, ledger, braked.removals.iter(), ALLOW_REMOVAL).await;
+    values.into_iter().filter(|value| value == braked.digest.as_str()).map(|_| braked.digest.clone()).collect()
+}
+
+/// Volumes whose data may stay behind, of the stacks that have instances without a host.
+pub async fn left_volumes(
+    site: &Site,
+    head: &Revision,
+    ledger: &Ledger,
+    placement: &Placement,
+) -> BTreeSet<(StackSlug, VolumeName)> {
+    let values = values(site, head, ledger, placement.held.keys(), LEAVE_VOLUME).await;
+    let pair = |value: &String| {
+        let (stack, volume) = value.split_once('/')?;
+        Some((StackSlug::new(stack).ok()?, VolumeName::new(volume).ok()?))
+    };
+    values.iter().filter_map(pair).collect()
+}
+
+/// The values of a trailer in commits that are newer than the records of all these instances. A commit that cannot be
+/// read acknowledges nothing.
+async fn values(
+    site: &Site,
+    head: &Revision,
+    ledger: &Ledger,
+    instances: impl Iterator<Item = &InstanceId>,
+    key: &str,
+) -> BTreeSet<String> {
+    let stacks: BTreeSet<&StackSlug> = instances.map(|id| &id.stack).collect();
+    let since: BTreeSet<&Revision> = stacks
+        .iter()
+        .filter_map(|slug| ledger.records.get(*slug))
+        .filter_map(|record| record.running.as_ref())
+        .map(|running| &running.revision)
+        .collect();
+    let mut common: Option<BTreeSet<String>> = None;
+    for revision in since {
+        let found = match site.source.trailers(head, Some(revision)).await {
+            Ok(trailers) => trailers.into_iter().filter(|t| t.key == key).map(|t| t.value).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "the commits since {revision} cannot be read for acknowledgements");
+                BTreeSet::new()
+            }
+        };
+        common = Some(match common {
+            None => found,
+            Some(common) => common.intersection(&found).cloned().collect(),
+        });
+    }
+    common.unwrap_or_default()
+}

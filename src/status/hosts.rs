@@ -1,0 +1,127 @@
+//! What the ledger shall remember of the hosts.
+//!
+//! Never forgets a host that still has recorded instances, and never takes an unreachable one's facts away.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::desired::Inventory;
+use crate::model::host::Endpoint;
+use crate::model::record::{Facts, HostCondition, HostRecord, Ledger, Record, TakenPort};
+use crate::model::request::LABEL_OWNER;
+use crate::model::world::{EngineSeen, HostView, World};
+use crate::name::{HostName, StackSlug, VolumeName};
+
+/// What is in use on a host: per cent of its cores and of its memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Use {
+    pub cpu: f64,
+    pub memory: f64,
+}
+
+/// What the records of the hosts are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    pub inventory: &'a Inventory,
+    pub world: &'a World,
+    pub ledger: &'a Ledger,
+    /// As they will be: a host with instances is remembered even when it left the inventory.
+    pub records: &'a BTreeMap<StackSlug, Record>,
+    pub owner: &'a str,
+    /// Sampled use, of engines that were sampled.
+    pub used: &'a BTreeMap<Endpoint, Use>,
+    /// Hosts that did not answer for longer than `lostAfter`.
+    pub lost: &'a BTreeSet<HostName>,
+}
+
+pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
+    let mut records = BTreeMap::new();
+    for host in input.inventory.hosts.values() {
+        let before = input.ledger.hosts.get(&host.name);
+        let condition = if input.lost.contains(&host.name) { HostCondition::Lost } else { HostCondition::Unreachable };
+        let mut record = HostRecord {
+            address: host.ip_address,
+            endpoint: host.endpoint.clone(),
+            facts: before.and_then(|b| b.facts),
+            condition,
+            taken: before.map(|b| b.taken.clone()).unwrap_or_default(),
+            volumes: before.map(|b| b.volumes.clone()).unwrap_or_default(),
+        };
+        match input.world.host(&host.name) {
+            HostView::Seen(seen) => {
+                record.condition = HostCondition::Reachable;
+                record.facts = Some(facts(
+                    seen,
+                    record.facts,
+                    host.endpoint.as_ref().and_then(|endpoint| input.used.get(endpoint)),
+                ));
+                record.taken = taken(seen, input.owner);
+                record.volumes = volumes(seen, input.owner);
+            }
+            HostView::Unreachable(_) => {}
+            // It cannot be asked, so nothing speaks against planning with it.
+            HostView::NoEndpoint => record.condition = HostCondition::Reachable,
+        }
+        records.insert(host.name.clone(), record);
+    }
+    for (name, before) in &input.ledger.hosts {
+        let has_instances = input.records.values().any(|record| {
+            record.running.iter().chain(&record.next).any(|d| d.instances.values().any(|i| &i.host == name))
+        });
+        if has_instances && !records.contains_key(name) {
+            records.insert(name.clone(), before.clone());
+        }
+    }
+    records
+}
+
+fn facts(seen: &EngineSeen, before: Option<Facts>, used: Option<&Use>) -> Facts {
+    let recorded = before.unwrap_or_default();
+    Facts {
+        cpu: seen.about.cpu,
+        memory: seen.about.memory,
+        cpu_used: used.map_or(recorded.cpu_used, |used| step(recorded.cpu_used, used.cpu)),
+        memory_used: used.map_or(recorded.memory_used, |used| step(recorded.memory_used, used.memory)),
+    }
+}
+
+/// Use in steps of 10 %, left only when it is half a step outside of the recorded one, so that noise makes no commit.
+fn step(recorded: u8, percent: f64) -> u8 {
+    let low = f64::from(recorded) - 5.0;
+    let high = f64::from(recorded) + 15.0;
+    if percent >= low && percent < high {
+        return recorded;
+    }
+    // A value from 0 to 100, so it fits.
+    ((percent.clamp(0.0, 100.0) / 10.0).floor() * 10.0) as u8
+}
+
+fn taken(seen: &EngineSeen, owner: &str) -> BTreeSet<TakenPort> {
+    let foreign = seen.containers.iter().filter(|c| c.labels.get(LABEL_OWNER).map(String::as_str) != Some(owner));
+    foreign
+        .flat_map(|container| &container.ports)
+        .map(|port| TakenPort { ip: port.host_ip, port: port.host_port, protocol: port.protocol })
+        .collect()
+}
+
+fn volumes(seen: &EngineSeen, owner: &str) -> BTreeSet<VolumeName> {
+    let is_ours = |labels: &BTreeMap<String, String>| labels.get(LABEL_OWNER).map(String::as_str) == Some(owner);
+    let labelled = seen.volumes.iter().filter(|v| is_ours(&v.labels)).map(|v| v.name.as_str());
+    // A volume that existed before is mounted and not relabelled: our containers tell that it is in our use.
+    let mounted =
+        seen.containers.iter().filter(|c| is_ours(&c.labels)).flat_map(|c| c.volumes.iter().map(String::as_str));
+    labelled.chain(mounted).filter_map(|name| VolumeName::new(name).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::step;
+
+    #[test]
+    fn use_is_recorded_anew_only_half_a_step_outside_its_step() {
+        assert_eq!(step(20, 15.0), 20);
+        assert_eq!(step(20, 34.9), 20);
+        assert_eq!(step(20, 35.0), 30);
+        assert_eq!(step(20, 14.9), 10);
+        assert_eq!(step(0, 250.0), 100);
+    }
+}
