@@ -37,7 +37,7 @@ fn properties(schema: &Value, names: &mut BTreeSet<String>) {
             object.values().collect()
         }
         Value::Array(items) => items.iter().collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     below.into_iter().for_each(|value| properties(value, names));
 }
@@ -49,7 +49,7 @@ fn keys(value: &Value, names: &mut BTreeSet<String>) {
             object.values().for_each(|value| keys(value, names));
         }
         Value::Array(items) => items.iter().for_each(|value| keys(value, names)),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 

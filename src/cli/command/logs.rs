@@ -1,0 +1,128 @@
+//! `bayplan logs`: what containers say.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+
+use crate::cli::args::{Global, Repo};
+use crate::cli::exit::Exit;
+use crate::cli::show::paint::{FAINT, painted, plain};
+use crate::cli::trouble::Trouble;
+use crate::cli::{open, out, signals};
+use crate::engine::EngineError;
+use crate::model::record::{InstanceRecord, Ledger, Record};
+use crate::name::InstanceId;
+use crate::reconcile::{self, Context, Look};
+
+/// Until when lines are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    Now,
+    /// Until stopped.
+    Stopped,
+}
+
+/// One container whose lines are shown.
+struct Spoken {
+    id: InstanceId,
+    engine: std::sync::Arc<dyn crate::engine::Engine>,
+    container: String,
+}
+
+pub async fn logs(global: &Global, repo: &Repo, what: &str, until: Until, tail: u32) -> Result<Exit, Trouble> {
+    let config = open::config(global)?;
+    open::start_logging(global, &config, "warn");
+    let mut site = open::site(global, repo, config).await?;
+    let pass = reconcile::pass(&mut site, Look::Offline, &Context::default()).await?;
+    let chosen = choose(&pass.ledger, what)?;
+    let mut spoken = Vec::new();
+    for (id, record) in chosen {
+        let endpoint = pass.world.hosts.get(&record.host);
+        let Some(engine) = endpoint.and_then(|endpoint| site.engines.get(endpoint)) else {
+            out::note(&format!("note: {id} is on {}, which has no endpoint that is connected to\n", record.host));
+            continue;
+        };
+        let container = record.container.clone().unwrap_or_else(|| id.name_at_rest().to_string());
+        spoken.push(Spoken { id, engine: engine.clone(), container });
+    }
+    if spoken.is_empty() {
+        return Err(Trouble::world(format!("no container of {what} can be asked")));
+    }
+    match until {
+        Until::Now => print(&spoken, tail).await,
+        Until::Stopped => follow(&spoken, tail).await,
+    }
+}
+
+async fn print(spoken: &[Spoken], tail: u32) -> Result<Exit, Trouble> {
+    let mut exit = Exit::AsAsked;
+    for one in spoken {
+        match one.engine.logs(&one.container, tail).await {
+            Ok(lines) => lines.iter().for_each(|line| out::say(&said(spoken, one, line))),
+            Err(error) => {
+                out::note(&format!("{}: {error}\n", one.id));
+                exit = Exit::World;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+async fn follow(spoken: &[Spoken], tail: u32) -> Result<Exit, Trouble> {
+    let stop = signals::shutdown()?;
+    let mut streams: Vec<BoxStream<'_, (&Spoken, Result<String, EngineError>)>> = Vec::new();
+    for one in spoken {
+        let lines = one.engine.follow_logs(&one.container, tail).await.map_err(Trouble::world)?;
+        streams.push(lines.map(move |line| (one, line)).boxed());
+    }
+    let mut all = stream::select_all(streams);
+    loop {
+        let next = tokio::select! {
+            next = all.next() => next,
+            () = stop.cancelled() => return Ok(Exit::AsAsked),
+        };
+        match next {
+            None => return Ok(Exit::AsAsked),
+            Some((one, Ok(line))) => out::say(&said(spoken, one, &line)),
+            Some((one, Err(error))) => out::note(&format!("{}: {error}\n", one.id)),
+        }
+    }
+}
+
+/// A line, with whose it is where there are several. Containers may colour their own lines.
+fn said(spoken: &[Spoken], one: &Spoken, line: &str) -> String {
+    let line = line.trim_end_matches(['\n', '\r']);
+    if spoken.len() == 1 {
+        return format!("{line}\n");
+    }
+    format!("{} {line}\n", painted(FAINT, format!("{}-{} |", one.id.service, one.id.number)))
+}
+
+/// The recorded instances that `STACK`, `STACK/SERVICE` or `STACK/SERVICE-N` means.
+fn choose(ledger: &Ledger, what: &str) -> Result<Vec<(InstanceId, InstanceRecord)>, Trouble> {
+    let (stack, part) = match what.split_once('/') {
+        Some((stack, part)) => (stack, Some(part)),
+        None => (what, None),
+    };
+    let is_meant = |record: &&Record| record.name.as_str() == stack || record.name.slug().as_str() == stack;
+    let Some(record) = ledger.records.values().find(is_meant) else {
+        let known: Vec<&str> = ledger.records.keys().map(|slug| slug.as_str()).collect();
+        let known =
+            if known.is_empty() { "nothing is deployed".to_owned() } else { format!("there is {}", known.join(", ")) };
+        return Err(Trouble::usage(format!("there is no stack {}: {known}", plain(stack))));
+    };
+    let deployment = record.next.as_ref().or(record.running.as_ref());
+    let all = deployment.into_iter().flat_map(|deployment| &deployment.instances);
+    let all: Vec<(&InstanceId, &InstanceRecord)> = all.collect();
+    let of_service = |name: &str| -> Vec<_> { all.iter().filter(|(id, _)| id.service.as_str() == name).collect() };
+    let chosen: Vec<_> = match part {
+        None => all.iter().collect(),
+        // A service may be called `web-1`: what is a whole name wins.
+        Some(part) if !of_service(part).is_empty() => of_service(part),
+        Some(part) => all.iter().filter(|(id, _)| format!("{}-{}", id.service, id.number) == part).collect(),
+    };
+    if chosen.is_empty() {
+        let known: Vec<String> = all.iter().map(|(id, _)| format!("{}-{}", id.service, id.number)).collect();
+        return Err(Trouble::usage(format!("{} means no instance: there is {}", plain(what), known.join(", "))));
+    }
+    Ok(chosen.into_iter().map(|(id, record)| ((*id).clone(), (*record).clone())).collect())
+}
