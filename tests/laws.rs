@@ -270,7 +270,7 @@ fn played(story: impl Future<Output = Verdict>) -> Result<(), TestCaseError> {
 fn stories<T: std::fmt::Debug>(cases: u32, of: &BoxedStrategy<T>, story: impl Fn(&T) -> Result<(), TestCaseError>) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     let cases = cases * number("LAWS_CASES").unwrap_or(1);
-    let config = ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 600, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() };
     let mut seed = [7_u8; 32];
     seed[..4].copy_from_slice(&number("LAWS_SEED").unwrap_or(0).to_le_bytes());
     let chance = proptest::test_runner::TestRng::from_seed(proptest::test_runner::RngAlgorithm::ChaCha, &seed);
