@@ -36,6 +36,13 @@ fn an_engine_that_hangs_ends_each_call_by_its_deadline() {
         lab.engine.about().await.expect("it answers");
         let id = lab.run(&lab.request("a", "web").await).await;
         let hung = fleet.hang(host);
+        // A signal is only sent; the process may still answer a call that comes at once.
+        lab.wait_for("the engine to stand still", async || {
+            let pid = std::fs::read_to_string(&fleet.host(host).engine_pid_file).expect("its process id");
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).expect("it is there");
+            if stat.contains(") T ") { Ok(()) } else { Err(stat) }
+        })
+        .await;
         hangs(&lab).await;
         drop(hung);
         lab.engine.about().await.expect("it answers again");
