@@ -2,7 +2,6 @@
 //!
 //! Because everything below takes values, this is the one place that reads the environment.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,12 +11,9 @@ use crate::cli::out;
 use crate::cli::show::paint::{FAINT, WARN, count, painted, plain};
 use crate::cli::show::progress;
 use crate::cli::trouble::Trouble;
-use crate::engine::docker::Docker;
-use crate::engine::docker::wire;
-use crate::engine::{Engine, Logins, RegistryLogin};
+use crate::engine::{self, Logins, RegistryLogin};
 use crate::files::SourceFile;
 use crate::model::config::{Config, LogFormat, PasswordSource, TlsFiles};
-use crate::model::host::{Endpoint, Host};
 use crate::name::Digest;
 use crate::reconcile::site::{Connect, Site};
 use crate::secret::Secret;
@@ -78,7 +74,8 @@ pub async fn site(global: &Global, repo: &Repo, config: Config) -> Result<Site, 
         source.fetch().await?;
     }
     let logins = Arc::new(logins(&config)?);
-    let connect = connect(&config);
+    let tls = config.engines.clone();
+    let connect: Connect = Arc::new(move |host, endpoint| engine::connect::connect(host, endpoint, &tls));
     Ok(Site::new(source, Arc::new(config), logins, connect).await?)
 }
 
@@ -118,20 +115,6 @@ fn logins(config: &Config) -> Result<Logins, Trouble> {
         logins.insert(registry.clone(), login);
     }
     Ok(logins)
-}
-
-/// Makes engines: a socket of this machine, or TCP with the key material that the configuration names.
-fn connect(config: &Config) -> Connect {
-    let tls: BTreeMap<String, TlsFiles> = config.engines.clone();
-    Arc::new(move |host: &Host, endpoint: &Endpoint| match endpoint {
-        Endpoint::Unix(path) => Some(Arc::new(Docker::unix(path)) as Arc<dyn Engine>),
-        Endpoint::Tcp(address, port) => {
-            let files = tls.get(&endpoint.to_string()).or_else(|| tls.get(host.name.as_str()))?;
-            let files = wire::TlsFiles { ca: files.ca.clone(), cert: files.cert.clone(), key: files.key.clone() };
-            Some(Arc::new(Docker::tls(address, *port, files)) as Arc<dyn Engine>)
-        }
-        Endpoint::Memory(_) => None,
-    })
 }
 
 /// Says which files are not part of what is planned, since only commits are.

@@ -31,11 +31,7 @@ pub(super) fn unstuck(input: &Input<'_>, slug: &StackSlug, stack: &Stack) -> Opt
     }
     (was.datacenter != stack.datacenter).then(|| {
         let text = |name: &Option<String>| name.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"));
-        format!(
-            "datacenter changed from {} to {}",
-            text(&was.datacenter),
-            text(&stack.datacenter)
-        )
+        format!("datacenter changed from {} to {}", text(&was.datacenter), text(&stack.datacenter))
     })
 }
 
@@ -90,11 +86,9 @@ pub(super) fn together(stack: &Stack) -> Vec<Vec<usize>> {
 /// A volume is local unless its driver is another one than `local`.
 pub(super) fn local_volumes<'a>(stack: &'a Stack, service: &'a Service) -> impl Iterator<Item = &'a VolumeName> {
     service.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume(name) => stack
-            .volumes
-            .get(name)
-            .is_none_or(|volume| volume.driver == "local")
-            .then_some(name),
+        MountSource::Volume(name) => {
+            stack.volumes.get(name).is_none_or(|volume| volume.driver == "local").then_some(name)
+        }
         MountSource::Bind(_) | MountSource::Tmpfs => None,
     })
 }
@@ -149,9 +143,7 @@ pub(super) fn ties<'a>(
                 continue;
             }
             let mut hosts = volumes.get(volume).cloned().unwrap_or_default();
-            let users = members
-                .iter()
-                .filter(|m| local_volumes(stack, m.service).any(|other| other == volume));
+            let users = members.iter().filter(|m| local_volumes(stack, m.service).any(|other| other == volume));
             if let Some(last) = users.filter_map(|m| m.previous).map(|placed| &placed.host).next() {
                 let unknown = !input.ledger.hosts.contains_key(last);
                 if hosts.contains(&last) || (hosts.is_empty() && unknown) {
@@ -161,15 +153,9 @@ pub(super) fn ties<'a>(
             if hosts.is_empty() {
                 continue;
             }
-            let engines: BTreeSet<usize> = hosts
-                .iter()
-                .filter_map(|name| fleet.index(name))
-                .map(|site| fleet.sites[site].engine)
-                .collect();
-            let mut sites: Vec<usize> = engines
-                .iter()
-                .flat_map(|e| fleet.engine_sites[*e].iter().copied())
-                .collect();
+            let engines: BTreeSet<usize> =
+                hosts.iter().filter_map(|name| fleet.index(name)).map(|site| fleet.sites[site].engine).collect();
+            let mut sites: Vec<usize> = engines.iter().flat_map(|e| fleet.engine_sites[*e].iter().copied()).collect();
             sites.sort_unstable();
             ties.push(Tie { volume, sites, hosts });
         }

@@ -163,10 +163,7 @@ fn fill(work: &mut Work<'_>, units: &[usize], datacenter: usize) -> Result<Vec<(
 }
 
 fn where_it_is(work: &Work<'_>, home: usize) -> String {
-    format!(
-        " {}, where the stack is",
-        work.fleet.datacenters[home].name.trim_start()
-    )
+    format!(" {}, where the stack is", work.fleet.datacenters[home].name.trim_start())
 }
 
 fn explain(work: &mut Work<'_>, filled: &[(usize, Choice)], place: &str) {

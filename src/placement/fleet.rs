@@ -132,13 +132,7 @@ impl<'a> Fleet<'a> {
         }
         let datacenters = datacenters(&mut sites);
         excuse_losses(&mut sites);
-        Self {
-            sites,
-            engines,
-            engine_sites,
-            ranks: BTreeSet::new(),
-            datacenters,
-        }
+        Self { sites, engines, engine_sites, ranks: BTreeSet::new(), datacenters }
     }
 
     pub(super) fn index(&self, name: &HostName) -> Option<usize> {
@@ -354,23 +348,10 @@ fn site<'a>(host: &'a Host, engine: usize, record: Option<&HostRecord>) -> Site<
 
 /// Tells every host its datacenter.
 fn datacenters<'a>(sites: &mut [Site<'a>]) -> Vec<Datacenter<'a>> {
-    let names: BTreeSet<&str> = sites
-        .iter()
-        .filter_map(|site| site.host.datacenter.as_deref())
-        .collect();
-    let names: Vec<&str> = if names.is_empty() {
-        vec![WHOLE_FLEET]
-    } else {
-        names.into_iter().collect()
-    };
-    let mut datacenters: Vec<Datacenter<'_>> = names
-        .iter()
-        .map(|name| Datacenter {
-            name,
-            takes_new: false,
-            instances: 0,
-        })
-        .collect();
+    let names: BTreeSet<&str> = sites.iter().filter_map(|site| site.host.datacenter.as_deref()).collect();
+    let names: Vec<&str> = if names.is_empty() { vec![WHOLE_FLEET] } else { names.into_iter().collect() };
+    let mut datacenters: Vec<Datacenter<'_>> =
+        names.iter().map(|name| Datacenter { name, takes_new: false, instances: 0 }).collect();
     for site in sites {
         let name = site.host.datacenter.as_deref();
         site.datacenter = match (name, names.as_slice()) {

@@ -112,8 +112,15 @@ fn of_stack(slug: &StackSlug, stack: &StackPlan) -> String {
             let _ = writeln!(text, "  {} {line}", painted(CHANGED, "*"));
         }
     }
-    for hold in &stack.holds {
+    // The brake itself names these instances below; a line for each would bury it.
+    let (braked, others): (Vec<&Hold>, Vec<&Hold>) =
+        stack.holds.iter().partition(|hold| matches!(hold, Hold::RemovalBraked { .. }));
+    for hold in others {
         text.push_str(&held("  ", hold));
+    }
+    if !braked.is_empty() {
+        let removals = count(braked.len(), "removal waits", "removals wait");
+        let _ = writeln!(text, "  {} {removals} for an acknowledgement", painted(WARN, "! held (removal-braked)"));
     }
     let kept = stack.changes.iter().filter(|c| c.bucket == Bucket::Keep).count();
     if kept > 0 {
@@ -214,20 +221,20 @@ pub fn held(indent: &str, hold: &Hold) -> String {
     let _ =
         writeln!(text, "{indent}{} {} {first}", painted(WARN, "!"), painted(WARN, format!("held ({})", hold.name())));
     for line in lines {
-        let _ = writeln!(text, "{indent}      {}", plain(line));
+        let _ = writeln!(text, "{indent}    {}", plain(line));
     }
     if let Hold::Unplaced { unplaced, .. } = hold {
         for (host, refusals) in &unplaced.refusals {
             let reasons: Vec<String> = refusals.iter().map(|refusal| plain(&refusal.to_string())).collect();
-            let _ = writeln!(text, "{indent}      {host} {}", reasons.join(", "));
+            let _ = writeln!(text, "{indent}    {host} {}", reasons.join(", "));
         }
     }
     if let Hold::Brake(braked) = hold {
         let names: Vec<String> = braked.removals.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "{indent}      {} {}", painted(FAINT, "to be removed:"), names.join(", "));
+        let _ = writeln!(text, "{indent}    {} {}", painted(FAINT, "to be removed:"), names.join(", "));
     }
     if let Some(remedy) = remedy(hold) {
-        let _ = writeln!(text, "{indent}      {} {remedy}", painted(FAINT, "to lift it:"));
+        let _ = writeln!(text, "{indent}    {} {remedy}", painted(FAINT, "to lift it:"));
     }
     text
 }
