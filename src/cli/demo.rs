@@ -163,6 +163,11 @@ async fn tell(fleet: &Fleet, repositories: &Repositories, watch: &mut Watch) -> 
     changed(repositories).await?;
     let commit = repositories.push("shop: store beside api").await?;
     let settled = watch.settled(&commit).await?;
+    if let Kind::Docker { .. } = fleet.kind {
+        let note =
+            "these hosts share an engine, so that a host port forces a gap; on engines of their own it would not";
+        out::say(&format!("\n  {}\n", painted(FAINT, note)));
+    }
     after(fleet, repositories, &settled).await?;
 
     heading("3. A push that is wrong");
@@ -195,7 +200,9 @@ async fn changed(repositories: &Repositories) -> Result<(), Trouble> {
 
 /// The map, what the first service says of its connections, and the ledger.
 async fn after(fleet: &Fleet, repositories: &Repositories, settled: &Settled) -> Result<(), Trouble> {
-    out::say(&format!("\n  settled {:.1} s after the push\n\n  $ bayplan status\n", settled.took.as_secs_f64()));
+    let took = settled.took.as_millis();
+    let took = if took < 1000 { format!("{took} ms") } else { format!("{:.1} s", settled.took.as_secs_f64()) };
+    out::say(&format!("\n  settled {took} after the push\n\n  $ bayplan status\n"));
     out::say(&indented(&map::map(&status::of_pass(&settled.pass))));
     if let Kind::Docker { .. } = fleet.kind {
         for (service, port) in [("web", fleet.ports.web), ("api", fleet.ports.api)] {

@@ -43,6 +43,7 @@ impl Watch {
     /// Waits until a pass at this commit has nothing to do and nothing is under way.
     pub async fn settled(&mut self, commit: &str) -> Result<Settled, Trouble> {
         let pushed = Instant::now();
+        let mut last_failure = String::new();
         let deadline = tokio::time::sleep(PATIENCE);
         tokio::pin!(deadline);
         loop {
@@ -50,7 +51,8 @@ impl Watch {
                 event = self.events.recv() => event,
                 () = self.stop.cancelled() => return Err(Trouble::shown(Exit::World)),
                 () = &mut deadline => {
-                    return Err(Trouble::world(format!("nothing settled within {} s", PATIENCE.as_secs())));
+                    let limit = PATIENCE.as_secs();
+                    return Err(Trouble::world(format!("nothing settled within {limit} s{last_failure}")));
                 }
             };
             let Some(event) = event else {
@@ -58,8 +60,9 @@ impl Watch {
             };
             let is_new = match &event {
                 Event::Passed(pass) => pass.revision.as_str() == commit,
-                Event::PassFailed(_) | Event::Progress(_) | Event::Ended(_) => true,
-                Event::Committed { .. } | Event::PushFailed(_) => false,
+                Event::Progress(_) | Event::Ended(_) => true,
+                // Before the first push there is no commit to look at, and that is as it should be.
+                Event::PassFailed(_) | Event::Committed { .. } | Event::PushFailed(_) => false,
             };
             if is_new {
                 out::say(&indented(&self.narrator.tell(&event)));
@@ -81,7 +84,8 @@ impl Watch {
                         return Ok(Settled { pass, took: pushed.elapsed() });
                     }
                 }
-                Event::Progress(_) | Event::PassFailed(_) | Event::Committed { .. } | Event::PushFailed(_) => {}
+                Event::PassFailed(why) => last_failure = format!("; the last pass failed: {why}"),
+                Event::Progress(_) | Event::Committed { .. } | Event::PushFailed(_) => {}
             }
         }
     }
