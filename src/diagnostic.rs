@@ -115,9 +115,11 @@ impl Report {
         self.diagnostics.insert(diagnostic);
     }
 
-    /// Says where a file holds values that must not be shown.
-    pub fn conceal(&mut self, path: &Arc<str>, ranges: Arc<[Range<usize>]>) {
-        self.secrets.insert(path.clone(), ranges);
+    /// Says where (also) a file holds values that must not be shown.
+    pub fn conceal(&mut self, path: &Arc<str>, ranges: &[Range<usize>]) {
+        let known = self.secrets.get(path).map(Arc::as_ref).unwrap_or_default();
+        let all = known.iter().chain(ranges).cloned().collect();
+        self.secrets.insert(path.clone(), all);
     }
 
     pub fn merge(&mut self, other: &Report) {
@@ -201,7 +203,7 @@ mod tests {
         let texts: Texts = [("stacks/a.yaml".into(), "environment: {A: hunter2}".into())].into();
         let mut report = Report::default();
         assert_eq!(report.shown(&span(0).path, &texts), None);
-        report.conceal(&span(0).path, [17..24].into());
+        report.conceal(&span(0).path, std::slice::from_ref(&(17..24)));
         let shown = report.shown(&span(0).path, &texts);
         assert_eq!(shown.as_deref(), Some("environment: {A: *******}"));
     }

@@ -66,6 +66,7 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError>;
     /// Removes a stopped container and its anonymous volumes are kept; a missing one is fine.
     async fn remove(&self, id: &str) -> Result<(), EngineError>;
+    /// One that has the name already is fine.
     async fn rename(&self, id: &str, name: &ContainerName) -> Result<(), EngineError>;
     /// Changes the names that a container answers to on a network, keeping its address, so that its connections survive.
     /// Does nothing when they are already so.

@@ -9,6 +9,7 @@
 //! caps -> gate (positions, refusals) -> serde_yaml | serde_json -> schema -> raw types
 //! ```
 
+pub mod content;
 pub mod gate;
 pub mod raw;
 pub mod schema;
@@ -172,9 +173,9 @@ fn stack(file: &SourceFile, report: &mut Report) -> Parsed {
     if schema::check(&schema::STACK, &mut value, &tree, report) == Fit::Broken {
         return wrong(&tree, Some(&value));
     }
-    as_written(&mut value, &tree);
+    content::as_written(&mut value, &tree);
     match typed(&value, &tree, report) {
-        Some(raw) => Parsed::Stack(Box::new(StackFile { raw, content: content(&value), tree })),
+        Some(raw) => Parsed::Stack(Box::new(StackFile { raw, content: content::digest(&value), tree })),
         None => wrong(&tree, Some(&value)),
     }
 }
@@ -186,7 +187,7 @@ fn hosts(file: &SourceFile, report: &mut Report) -> Parsed {
     if schema::check(&schema::HOST, &mut value, &tree, report) == Fit::Broken {
         return Parsed::WrongHosts;
     }
-    as_written(&mut value, &tree);
+    content::as_written(&mut value, &tree);
     let hosts = if value.get("itemListElement").is_some() {
         typed::<RawHosts>(&value, &tree, report).map(|list| {
             let numbered = list.item_list_element.into_iter().enumerate();
@@ -229,7 +230,7 @@ fn read(file: &SourceFile, report: &mut Report) -> Option<(Tree, Option<Value>)>
     let passed = gate::pass(path, &file.text, &mut found);
     let language = language(path).unwrap_or(Language::Yaml);
     let Passed::Shape(root) = passed else {
-        report.conceal(path, secrets::of_text(&file.text).into());
+        report.conceal(path, &secrets::of_text(&file.text));
         // The JSON reader knows better what is wrong with JSON.
         let only_syntax = found.iter().all(|d| d.code == Code::SyntaxError);
         match language {
@@ -241,7 +242,7 @@ fn read(file: &SourceFile, report: &mut Report) -> Option<(Tree, Option<Value>)>
         }
         return None;
     };
-    report.conceal(path, secrets::of_tree(&root).into());
+    report.conceal(path, &secrets::of_tree(&root));
     let tree = Tree { path: path.clone(), text: file.text.clone(), root };
     if !found.is_empty() {
         report.merge(&found);
@@ -256,7 +257,7 @@ fn read(file: &SourceFile, report: &mut Report) -> Option<(Tree, Option<Value>)>
             None
         }
         Err(diagnostic) => {
-            report.conceal(path, secrets::of_text(&file.text).into());
+            report.conceal(path, &secrets::of_text(&file.text));
             report.add(*diagnostic);
             None
         }
@@ -319,166 +320,9 @@ fn typed<T: DeserializeOwned>(value: &Value, tree: &Tree, report: &mut Report) -
         .ok()
 }
 
-/// Mappings whose values are texts as they are written, although a number or boolean may be written.
-const TEXT_MAPPINGS: [&str; 4] = ["environment", "labels", "sysctls", "options"];
-
-/// Replaces numbers and booleans of text mappings by what the file says (`1.10` is not `1.1` there).
-fn as_written(value: &mut Value, tree: &Tree) {
-    rewrite(value, &tree.root, &tree.text);
-}
-
-fn rewrite(value: &mut Value, node: &Node, text: &str) {
-    match value {
-        Value::Object(object) => {
-            for (key, below) in object {
-                let Some(child) = node.child(key) else { continue };
-                match below {
-                    Value::Object(texts) if TEXT_MAPPINGS.contains(&key.as_str()) => {
-                        for (key, value) in texts {
-                            if let (Value::Number(_) | Value::Bool(_), Some(node)) = (&*value, child.child(key)) {
-                                let written = text.get(node.at.start..node.at.end).unwrap_or("");
-                                *value = Value::String(written.to_owned());
-                            }
-                        }
-                    }
-                    below => rewrite(below, child, text),
-                }
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
-                if let Some(child) = node.item(index) {
-                    rewrite(item, child, text);
-                }
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 fn declared_name(tree: &Tree, value: &Value) -> Option<StackName> {
     tree.root.child("name")?;
     StackName::new(value.get("name")?.as_str()?).ok()
-}
-
-/// Fields of a stack and of a service that ask for something; all others are for people.
-const ASKING: &[&str] = &[
-    "name",
-    "placement",
-    "datacenter",
-    "targetHost",
-    "hostMapping",
-    "network",
-    "volumes",
-    "startOrder",
-    "suspended",
-    "update",
-    "onHostLoss",
-    "itemListElement",
-    "position",
-    "environment",
-    "ports",
-    "volumeMounts",
-    "healthCheck",
-    "command",
-    "entrypoint",
-    "user",
-    "workingDir",
-    "labels",
-    "restartPolicy",
-    "requirements",
-    "softwareRequirements",
-    "potentialAction",
-    "hostname",
-    "domainname",
-    "dns",
-    "dnsSearch",
-    "dnsOptions",
-    "extraHosts",
-    "capAdd",
-    "capDrop",
-    "devices",
-    "securityOpt",
-    "sysctls",
-    "groupAdd",
-    "ulimits",
-    "shmSize",
-    "init",
-    "readOnly",
-    "privileged",
-    "tty",
-    "stdinOpen",
-    "pidsLimit",
-    "oomScoreAdj",
-    "stopSignal",
-    "networkMode",
-    "logging",
-    "resources",
-    "constraints",
-    "replicas",
-    "stopGracePeriod",
-    "pullPolicy",
-];
-
-/// The digest of what a stack asks for.
-fn content(value: &Value) -> Digest {
-    let mut out = Vec::new();
-    let stack = value.as_object().into_iter().flatten();
-    for (key, value) in ordered(stack.filter(|(key, _)| ASKING.contains(&key.as_str()))) {
-        if key != "itemListElement" {
-            write_entry(key, value, &mut out);
-        }
-    }
-    for service in value.get("itemListElement").and_then(Value::as_array).into_iter().flatten() {
-        out.extend(b"\nservice\n");
-        let service = service.as_object().into_iter().flatten();
-        // A service's image is the container's; a stack's is a picture.
-        let asking = service.filter(|(key, _)| ASKING.contains(&key.as_str()) || key.as_str() == "image");
-        for (key, value) in ordered(asking) {
-            write_entry(key, value, &mut out);
-        }
-    }
-    Digest::of(&out)
-}
-
-fn ordered<'a>(entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Vec<(&'a String, &'a Value)> {
-    let mut entries: Vec<_> = entries.collect();
-    entries.sort_by_key(|(key, _)| *key);
-    entries
-}
-
-fn write_entry(key: &str, value: &Value, out: &mut Vec<u8>) {
-    write_text(key, out);
-    out.push(b':');
-    write_value(value, out);
-}
-
-fn write_value(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Object(object) => {
-            out.push(b'{');
-            for (key, value) in ordered(object.iter()) {
-                write_entry(key, value, out);
-            }
-            out.push(b'}');
-        }
-        Value::Array(items) => {
-            out.push(b'[');
-            for item in items {
-                write_value(item, out);
-                out.push(b',');
-            }
-            out.push(b']');
-        }
-        Value::String(text) => write_text(text, out),
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.extend(value.to_string().bytes()),
-    }
-}
-
-/// With its length before it, so that no text can look like the structure around it.
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.extend(format!("{}\"", text.len()).bytes());
-    out.extend(text.bytes());
 }
 
 fn beginning(path: &Arc<str>) -> Span {

@@ -27,6 +27,7 @@ mod order;
 mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -59,6 +60,8 @@ pub struct Input<'a> {
     pub owner: &'a str,
     pub policy: &'a Policy,
     pub brake: Brake,
+    /// What the operator gives for the stacks' networks: address and prefix length. None: engines find ranges.
+    pub subnets: &'a [(Ipv4Addr, u8)],
     /// Stacks whose apply is under way: they are somebody's else's now.
     pub in_hand: &'a BTreeSet<StackSlug>,
     /// Digests of removals that a human acknowledged.
@@ -148,6 +151,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         };
         plan.stacks.insert(slug.clone(), stack);
     }
+    network::give_subnets(input, &mut plan);
     network::remove_unused(input, &mut plan);
     if let Some(braked) = &braked {
         plan.holds.push(Hold::Brake(braked.clone()));

@@ -168,6 +168,7 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         owner: &owner,
         policy: &site.config.policy,
         brake: site.config.brake,
+        subnets: &site.config.subnets,
         in_hand: &context.in_hand,
         allowed_removals: &context.allowed_removals,
     };

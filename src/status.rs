@@ -252,6 +252,10 @@ fn instance(input: &Input<'_>, stack: &Stack, id: &InstanceId, planned: &Planned
     };
     let may_complete = stack.service(id.service.as_str()).is_some_and(|service| service.restart.may_complete());
     let recorded = input.before.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    // Once it is there, "it stays" is no news: the ledger keeps saying why it came.
+    if let Some(recorded) = recorded.filter(|recorded| recorded.host == record.host) {
+        record.reason = recorded.reason.clone();
+    }
     look(input, id, &mut record, may_complete);
     if record.health == InstanceHealth::Unknown {
         record.container = recorded.filter(|r| r.digest == record.digest).and_then(|r| r.container.clone());

@@ -144,3 +144,86 @@ fn every_code_explains_itself() {
     }
     assert!(parse::schema("stack").is_some());
 }
+
+/// A stack with everything that EVE's format has, as its own writer would save it: empty texts for what is absent.
+const EVE: &str = r#"{
+  "@context": "https://schema.org", "@type": "ItemList", "name": "Ticket Desk",
+  "network": {"name": "", "driver": ""},
+  "volumes": [{"name": "desk-data", "driver": "local", "createIfNotExists": true}],
+  "itemListElement": [
+    {"@type": "SoftwareApplication", "position": 1, "name": "db", "applicationCategory": "DatabaseApplication",
+     "softwareVersion": "17", "image": "postgres:17", "environment": {"POSTGRES_PASSWORD": "hunter2"},
+     "ports": [{"containerPort": 5432, "hostPort": 5432, "protocol": "tcp"}],
+     "volumeMounts": [{"source": "desk-data", "target": "/var/lib/postgresql/data", "type": "volume", "readOnly": false},
+                      {"source": "", "target": "/scratch", "type": "tmpfs"}],
+     "healthCheck": {"type": "command", "command": ["pg_isready"], "interval": 10, "timeout": 5, "retries": 3, "startPeriod": 10}},
+    {"@type": "SoftwareApplication", "position": 2, "name": "desk", "image": "registry.example:5000/desk:1",
+     "requirements": ["db"], "softwareRequirements": [{"@type": "SoftwareApplication", "name": "db", "waitForHealthy": false}],
+     "command": ["serve"], "healthCheck": {"type": ""},
+     "potentialAction": [{"@type": "Action", "name": "Migrate", "actionType": "migration", "target": "",
+                          "command": ["migrate"], "timeout": 0, "workingDirectory": "/app"}]}
+  ]
+}"#;
+
+#[test]
+fn a_stack_of_eve_is_valid_unchanged() {
+    let mut repository = Repository::default();
+    repository.add("stacks/desk.jsonld", EVE.to_owned());
+    let (desired, report) = repository.validate();
+    assert!(report.is_empty(), "{}", human::render(&report, &repository.texts(), Colour::Plain));
+    let stack = desired.stacks.values().next().expect("the stack");
+    assert_eq!((stack.name.slug().as_str(), stack.network.name.as_str()), ("ticket-desk", "ticket-desk"));
+    assert_eq!(stack.services[1].requirements.len(), 1);
+    assert!(stack.services[1].health.is_none() && stack.services[0].health.is_some());
+}
+
+#[test]
+fn a_file_says_the_same_in_yaml_and_in_json() {
+    let one = |path: &str, text: String| {
+        let mut repository = Repository::read(&folder("example-repo"));
+        repository.files.retain(|file| file.path.starts_with("hosts/"));
+        repository.add(path, text);
+        let (desired, report) = repository.validate();
+        assert!(report.is_empty(), "{report:?}");
+        desired.stacks.values().next().expect("the stack").content.clone()
+    };
+    let yaml = fs::read_to_string(folder("example-repo/stacks/distributed-app.yaml")).expect("readable");
+    let value: serde_json::Value = serde_yaml::from_str(&yaml).expect("YAML");
+    let json = serde_json::to_string(&value).expect("JSON");
+    let tabbed = serde_json::to_string_pretty(&value).expect("JSON").replace("  ", "\t");
+    assert_eq!(one("stacks/a.yaml", yaml.clone()), one("stacks/a.json", json));
+    assert_eq!(one("stacks/a.yaml", yaml), one("stacks/a.json", tabbed));
+}
+
+#[test]
+fn a_reference_by_id_becomes_the_name_and_the_order_of_files_does_not_matter() {
+    let mut repository = Repository::default();
+    repository.add("hosts/a.yaml", "{'@id': 'urn:host:a', name: a, ipAddress: 10.0.0.1}".to_owned());
+    repository.add(
+        "stacks/s.yaml",
+        "{name: s, targetHost: 'urn:host:a', itemListElement: [{position: 1, name: web, image: web}]}".to_owned(),
+    );
+    let (desired, report) = repository.validate();
+    assert!(report.is_empty(), "{report:?}");
+    let stack = desired.stacks.values().next().expect("the stack");
+    assert_eq!(stack.target_host.as_ref().map(|host| host.as_str()), Some("a"));
+    repository.files.reverse();
+    assert_eq!(repository.validate(), (desired, report));
+}
+
+#[test]
+fn a_file_that_yields_no_name_is_told_from_a_wrong_stack_and_from_no_stack() {
+    let outcome = |text: &str| {
+        let mut repository = Repository::default();
+        repository.add("stacks/s.yaml", text.to_owned());
+        repository.add("stacks/notes.txt", "not read".to_owned());
+        let (desired, _) = repository.validate();
+        (desired.stacks.len(), desired.wrong.len(), desired.nameless.len())
+    };
+    assert_eq!(outcome("{name: s, itemListElement: [{position: 1, name: a, image: b}]}"), (1, 0, 0));
+    assert_eq!(outcome("{name: s, itemListElement: [{position: 1, name: a, image: B}]}"), (0, 1, 0));
+    assert_eq!(outcome("{name: s, itemListElement: 3}"), (0, 1, 0));
+    assert_eq!(outcome("{name: s, name: t, itemListElement: []}"), (0, 0, 1));
+    assert_eq!(outcome("{ not json"), (0, 0, 1));
+    assert_eq!(outcome("- a list"), (0, 0, 1));
+}

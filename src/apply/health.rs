@@ -96,7 +96,7 @@ fn condition(detail: &ContainerDetail, gate: &HealthGate, known_restarts: u64) -
         }
         State::Dead | State::Removing => Condition::Failed("it is being removed".to_owned()),
         State::Running if detail.restarts > known_restarts => {
-            Condition::Failed(format!("it exited and was started again ({} times)", detail.restarts))
+            Condition::Failed("it exited and was started again".to_owned())
         }
         State::Running if detail.health() == Health::Unhealthy && matches!(gate.probe, Probe::Engine { .. }) => {
             Condition::Failed(with_error("its health check failed".to_owned(), detail.last_probe.trim()))

@@ -110,7 +110,7 @@ fn of_ledger(error: &LedgerError) -> Exit {
         | LedgerError::Broken { .. }
         | LedgerError::Newer { .. }
         | LedgerError::Locked { .. }
-        | LedgerError::Race { .. }
+        | LedgerError::Race
         | LedgerError::Refused { .. } => Exit::World,
     }
 }

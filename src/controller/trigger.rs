@@ -27,6 +27,13 @@ const QUIET: Duration = Duration::from_millis(5);
 /// After a watcher or an event stream broke.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 
+/// An engine tells of a death before its own list shows it: a look at once would see the container running. The second
+/// one is for an engine that is busy.
+const LISTS_LAG: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// Events come in bursts; two looks that began at different times see all that a hundred would.
+const LOOKS_AT_ONCE: usize = 2;
+
 /// What helpers found out besides "look again".
 #[derive(Debug)]
 pub enum Heard {
@@ -125,6 +132,7 @@ impl Listeners {
 }
 
 async fn container_events(engine: Arc<dyn Engine>, again: Arc<Notify>) {
+    let mut looks = JoinSet::new();
     loop {
         if let Ok(mut events) = engine.events().await {
             while let Some(Ok(event)) = events.next().await {
@@ -132,11 +140,21 @@ async fn container_events(engine: Arc<dyn Engine>, again: Arc<Notify>) {
                 let ends = matches!(event.action.as_str(), "die" | "destroy" | "pause" | "unpause" | "rename")
                     || event.action.starts_with("health_status");
                 if ends && event.labels.contains_key(LABEL_OWNER) {
-                    again.notify_one();
+                    while looks.try_join_next().is_some() {}
+                    if looks.len() < LOOKS_AT_ONCE {
+                        looks.spawn(look_again(again.clone()));
+                    }
                 }
             }
         }
         sleep(LISTEN_AGAIN).await;
+        again.notify_one();
+    }
+}
+
+async fn look_again(again: Arc<Notify>) {
+    for pause in LISTS_LAG {
+        sleep(pause).await;
         again.notify_one();
     }
 }

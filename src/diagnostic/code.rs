@@ -69,7 +69,7 @@ codes! {
     WrongType "wrong-type" Error
         "The value is of another type than the field takes: a text where a number belongs, a single value where a list belongs."
     MissingField "missing-field" Error
-        "A field that is always needed is absent."
+        "A field that is always needed is absent. Every stack needs a `name` and services, every service a `position`, a `name` and an `image`, every host a `name` and an `ipAddress`."
     UnknownValue "unknown-value" Error
         "The field takes one of a few values, and this is none of them."
     OutOfRange "out-of-range" Error

@@ -403,9 +403,15 @@ impl Engine for Docker {
         named::container(CALL, id)?;
         let options = RenameContainerOptionsBuilder::default().name(name.as_str()).build();
         let work = self.api.rename_container(id, options);
-        match self.ask(CALL, deadline::CHANGE, work).await {
-            Err(EngineError::Refused { status: 409, .. }) => Err(EngineError::NameInUse { name: name.to_string() }),
-            other => other,
+        let error = match self.ask(CALL, deadline::CHANGE, work).await {
+            Err(error @ EngineError::Refused { .. }) => error,
+            other => return other,
+        };
+        // Engines refuse the name that it has already, which is what a second try after a lost reply asks for.
+        match (self.container(id).await?, error) {
+            (Some(detail), _) if detail.seen.name == name.as_str() => Ok(()),
+            (_, EngineError::Refused { status: 409, .. }) => Err(EngineError::NameInUse { name: name.to_string() }),
+            (_, error) => Err(error),
         }
     }
 

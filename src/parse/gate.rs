@@ -84,6 +84,7 @@ struct Frame {
 }
 
 impl Gate<'_> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's events are an open list")]
     fn event(&mut self, event: Event<'_>, span: &granit_parser::Span) -> On {
         let at = place(span);
         match event {
@@ -225,7 +226,11 @@ impl Gate<'_> {
 
     fn find(&mut self, code: Code, message: &str, at: Place) -> On {
         let at = tree::span(self.path, self.text, at);
-        self.add(Diagnostic::new(code, message, &at))
+        let diagnostic = Diagnostic::new(code, message, &at);
+        self.add(match hint(code) {
+            Some(hint) => diagnostic.hint(hint),
+            None => diagnostic,
+        })
     }
 
     fn add(&mut self, diagnostic: Diagnostic) -> On {
@@ -248,6 +253,18 @@ impl On {
             Self::Go => next(),
             Self::Stop => Self::Stop,
         }
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "most codes are not the gate's")]
+fn hint(code: Code) -> Option<&'static str> {
+    match code {
+        Code::Anchor => Some("write the value out where it is used"),
+        Code::Alias => Some("write the value out; a text that begins with `*` needs quotes"),
+        Code::MergeKey => Some("write the fields out"),
+        Code::Tag => Some("remove it; a text that begins with `!` needs quotes"),
+        Code::SeveralDocuments => Some("one file declares one stack, or one host (or an ItemList of hosts)"),
+        _ => None,
     }
 }
 

@@ -144,3 +144,62 @@ impl<'de> Deserialize<'de> for Ulimit {
         deserializer.deserialize_any(Reader)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::config::{RawBrake, RawConfig, RawPolicy, RawRegistry, RawTls};
+    use super::host::{RawHost, RawHosts, RawReserved};
+    use super::stack::{
+        RawAction, RawConstraints, RawHealthCheck, RawLogging, RawMount, RawNetwork, RawPort, RawRequirement,
+        RawResources, RawService, RawStack, RawUpdate, RawVolume,
+    };
+    use crate::parse::schema;
+
+    /// The names that a type takes, from what it says about one that it does not take.
+    fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
+        let Err(error) = serde_json::from_value::<T>(json!({"no such field": 1})) else {
+            panic!("the type takes unknown fields")
+        };
+        let said = error.to_string();
+        let (_, expected) = said.split_once(", expected ").expect("the names it takes");
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    fn check<T: DeserializeOwned>(name: &str, pointer: &str) {
+        let text = schema::text(name).expect("a schema");
+        let schema: Value = serde_json::from_str(text).expect("JSON");
+        let properties = schema.pointer(&format!("{pointer}/properties")).and_then(Value::as_object);
+        let properties = properties.expect("a mapping with properties").keys().cloned().collect();
+        assert_eq!(fields::<T>(), properties, "{name}{pointer}");
+    }
+
+    #[test]
+    fn types_and_schemas_know_the_same_fields() {
+        check::<RawStack>("stack", "");
+        check::<RawNetwork>("stack", "/properties/network");
+        check::<RawVolume>("stack", "/properties/volumes/items");
+        check::<RawService>("stack", "/$defs/service");
+        check::<RawLogging>("stack", "/$defs/service/properties/logging");
+        check::<RawPort>("stack", "/$defs/port");
+        check::<RawMount>("stack", "/$defs/mount");
+        check::<RawHealthCheck>("stack", "/$defs/healthCheck");
+        check::<RawRequirement>("stack", "/$defs/requirement");
+        check::<RawAction>("stack", "/$defs/action");
+        check::<RawResources>("stack", "/$defs/resources");
+        check::<RawConstraints>("stack", "/$defs/constraints");
+        check::<RawUpdate>("stack", "/$defs/update");
+        check::<RawHost>("host", "/$defs/host");
+        check::<RawHosts>("host", "/$defs/hosts");
+        check::<RawReserved>("host", "/$defs/host/properties/reserved");
+        check::<RawConfig>("config", "");
+        check::<RawBrake>("config", "/properties/brake");
+        check::<RawTls>("config", "/properties/engines/additionalProperties");
+        check::<RawRegistry>("config", "/properties/registries/additionalProperties");
+        check::<RawPolicy>("config", "/properties/policy");
+    }
+}

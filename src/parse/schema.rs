@@ -4,12 +4,14 @@
 //!
 //! Never repeats a value in a message: it could be a secret.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
+use super::secrets;
 use super::suggest::did_you_mean;
 use super::tree::{Tree, escape};
 use crate::diagnostic::code::Code;
@@ -58,6 +60,26 @@ pub fn text(name: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether some schema has a field of this name.
+pub fn is_field(name: &str) -> bool {
+    static FIELDS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let mut fields = BTreeSet::new();
+        let mut open: Vec<&Value> = [&STACK, &HOST, &CONFIG].map(|schema| &*schema.value).into();
+        while let Some(node) = open.pop() {
+            if let Some(properties) = node.get("properties").and_then(Value::as_object) {
+                fields.extend(properties.keys().cloned());
+            }
+            match node {
+                Value::Object(object) => open.extend(object.values()),
+                Value::Array(items) => open.extend(items),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        fields
+    });
+    FIELDS.contains(name)
+}
+
 /// Whether a value can be read on although the schema found something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
@@ -79,6 +101,9 @@ pub fn check(schema: &'static Schema, value: &mut Value, tree: &Tree, report: &m
         if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
             for field in unexpected {
                 report.add(unknown_field(schema, &pointer, field, tree));
+                let mut concealed = Vec::new();
+                secrets::scalars(tree.node(&format!("{pointer}/{}", escape(field))), &mut concealed);
+                report.conceal(&tree.path, &concealed);
                 unknown.push((pointer.clone(), field.clone()));
             }
         } else {
@@ -134,7 +159,7 @@ fn properties(schema: &'static Schema, pointer: &str) -> Known {
         let below = branches(root, at).find_map(|node| {
             let named = node.get("properties").and_then(|p| p.get(&part));
             let listed = node.get("items").filter(|_| part.parse::<usize>().is_ok());
-            named.or(listed).or_else(|| node.get("additionalProperties"))
+            named.or(listed).or_else(|| node.get("additionalProperties").filter(|open| open.is_object()))
         });
         match below {
             Some(below) => at = resolve(root, below),
@@ -167,6 +192,7 @@ fn resolve<'a>(root: &'a Value, node: &'a Value) -> &'a Value {
     target.unwrap_or(node)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the schema library's kinds are an open list")]
 fn finding(error: &ValidationError<'_>, pointer: &str, tree: &Tree) -> Diagnostic {
     let at = tree.of(pointer);
     let name = pointer.rsplit('/').find(|part| part.parse::<usize>().is_err() && !part.is_empty());

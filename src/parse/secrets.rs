@@ -3,11 +3,12 @@
 //! Takes the places of a file's parts or, where it could not be read, its text.
 //! Gives byte ranges; the keys themselves are not among them.
 //!
-//! Because a broken file may be broken exactly inside a secret, everything from the first such key on is concealed
-//! there, up to a line that clearly begins another field of a stack at the same or a lesser indentation.
+//! Because a broken file may be broken exactly inside a secret, only lines that begin with a field of the schemas are
+//! shown there, and none below such a key until one of them stands at the same or a lesser indentation.
 
 use std::ops::Range;
 
+use super::schema;
 use super::tree::{Node, Shape};
 use crate::diagnostic::SECRET_KEYS;
 
@@ -34,7 +35,9 @@ pub fn of_tree(root: &Node) -> Vec<Range<usize>> {
     ranges
 }
 
-fn scalars(node: &Node, ranges: &mut Vec<Range<usize>>) {
+/// Everything below a node. For fields that are not known, too: one may be a misspelt `environment`, or a variable at a
+/// wrong indentation.
+pub fn scalars(node: &Node, ranges: &mut Vec<Range<usize>>) {
     let mut open = vec![node];
     while let Some(node) = open.pop() {
         match &node.shape {
@@ -45,30 +48,33 @@ fn scalars(node: &Node, ranges: &mut Vec<Range<usize>>) {
     }
 }
 
-/// The ranges of a file that could not be read.
+/// The ranges of a file that could not be read. A file that mentions no such key has none.
 pub fn of_text(text: &str) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
-    let mut concealing: Option<(usize, usize)> = None;
+    if !SECRET_KEYS.iter().any(|key| text.contains(key)) {
+        return ranges;
+    }
+    let mut inside: Option<usize> = None;
     let mut offset = 0;
     for line in text.split_inclusive('\n') {
         let indent = indentation(line);
-        if let Some((from, base)) = concealing
-            // A secret at the margin has no lesser indentation to end it.
-            && base > 0
-            && indent <= base
-            && begins_known_field(line)
-        {
-            ranges.push(from..offset);
-            concealing = None;
+        let field = begins_known_field(line);
+        // A secret at the margin has no lesser indentation to end it.
+        if field && inside.is_some_and(|base| base > 0 && indent <= base) {
+            inside = None;
         }
-        if concealing.is_none()
-            && let Some(end) = SECRET_KEYS.iter().filter_map(|key| Some(line.find(key)? + key.len())).min()
-        {
-            concealing = Some((offset + end, indent));
+        let secret = SECRET_KEYS.iter().filter_map(|key| Some(line.find(key)? + key.len())).min();
+        match (inside, secret) {
+            (None, Some(after)) => {
+                inside = Some(indent);
+                ranges.push(offset + after..offset + line.len());
+            }
+            (None, None) if field => {}
+            // A line that begins no field may be a variable that lost its place.
+            (None, None) | (Some(_), _) => ranges.push(offset..offset + line.len()),
         }
         offset += line.len();
     }
-    ranges.extend(concealing.map(|(from, _)| from..text.len()));
     ranges
 }
 
@@ -77,38 +83,12 @@ fn indentation(line: &str) -> usize {
     line.len() - line.trim_start_matches([' ', '\t', '-']).len()
 }
 
-/// Fields that commonly follow in a stack file. A short list errs on the side of concealing too much.
-const FIELDS: [&str; 22] = [
-    "@type",
-    "command",
-    "constraints",
-    "description",
-    "entrypoint",
-    "healthCheck",
-    "image",
-    "itemListElement",
-    "labels",
-    "name",
-    "network",
-    "placement",
-    "ports",
-    "position",
-    "potentialAction",
-    "replicas",
-    "requirements",
-    "resources",
-    "softwareRequirements",
-    "targetHost",
-    "volumeMounts",
-    "volumes",
-];
-
 fn begins_known_field(line: &str) -> bool {
     let Some((key, _)) = line.split_once(':') else {
         return false;
     };
     let key = key.trim_matches([' ', '\t', '-', '"', '\'', '{']);
-    FIELDS.contains(&key)
+    !SECRET_KEYS.contains(&key) && schema::is_field(key)
 }
 
 #[cfg(test)]
@@ -118,9 +98,7 @@ mod tests {
     #[test]
     fn a_broken_file_shows_no_value_of_a_variable() {
         let text = "name: a\nitemListElement:\n  - name: x\n    environment:\n      A: \"hunter2\n  B: hunter3\n    image: y\nz: [";
-        let ranges = of_text(text);
-        assert_eq!(ranges.len(), 1);
-        let hidden = &text[ranges[0].clone()];
+        let hidden: String = of_text(text).into_iter().map(|range| &text[range]).collect();
         assert!(hidden.contains("hunter2") && hidden.contains("hunter3") && !hidden.contains("image"));
     }
 
@@ -128,6 +106,6 @@ mod tests {
     fn a_broken_file_on_one_line_is_concealed_to_its_end() {
         let text = "{\"environment\": {\"A\": \"hunter2\"}, \"name\": ";
         let ranges = of_text(text);
-        assert_eq!(ranges, [14..text.len()]);
+        assert_eq!((ranges.len(), &ranges[0]), (1, &(13..text.len())));
     }
 }

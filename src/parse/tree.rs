@@ -103,10 +103,18 @@ impl Tree {
         span(&self.path, &self.text, place)
     }
 
-    /// The places of everything up to `depth` levels below a node, by pointer below it.
-    pub fn places(&self, node: &Node, depth: usize) -> Places {
+    /// The places of what is up to two levels below a node, by pointer below it; three levels under `deeper`, none
+    /// under `without` (both keys of the node). More would be kept in memory for every file and hardly asked for.
+    pub fn places(&self, node: &Node, deeper: &str, without: &str) -> Places {
         let mut parts = BTreeMap::new();
-        self.collect(node, "", depth, &mut parts);
+        if let Shape::Map(entries) = &node.shape {
+            for (name, child) in entries.iter().filter(|(name, _)| name != without) {
+                let pointer = format!("/{}", escape(name));
+                let depth = if name == deeper { 2 } else { 1 };
+                self.collect(child, &pointer, depth, &mut parts);
+                parts.insert(pointer, self.span(child.mark()));
+            }
+        }
         Places::new(self.span(node.mark()), parts)
     }
 

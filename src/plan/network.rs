@@ -1,15 +1,56 @@
-//! Removes networks of ours that nothing uses any more.
+//! Gives new networks their subnets, and removes networks of ours that nothing uses any more.
 //!
 //! Never one that a container refers to, a stopped one included, or that a wanted stack would need again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
+use crate::model::host::Endpoint;
 use crate::model::request::{LABEL_OWNER, LABEL_STACK};
 use crate::model::world::{EngineView, NetworkSeen};
 use crate::name::{HostName, StackSlug};
 use crate::plan::step::{Act, Step};
 use crate::plan::want::Want;
 use crate::plan::{Input, Plan};
+
+/// Gives every network that is to be made the first /24 of the operator's subnets that is free on its engine.
+///
+/// When none is free the engine finds a range: a network outside the operator's subnets is better than none.
+pub fn give_subnets(input: &Input<'_>, plan: &mut Plan) {
+    if input.subnets.is_empty() {
+        return;
+    }
+    let mut taken: BTreeMap<Endpoint, BTreeSet<u32>> = BTreeMap::new();
+    for (endpoint, view) in &input.world.engines {
+        let EngineView::Seen(seen) = view else { continue };
+        let subnets = seen.networks.iter().flat_map(|network| &network.subnets);
+        taken.insert(endpoint.clone(), subnets.flat_map(|subnet| blocks(subnet)).collect());
+    }
+    for step in plan.stacks.values_mut().flat_map(|stack| &mut stack.steps) {
+        let Act::CreateNetwork(request) = &mut step.act else { continue };
+        let taken = taken.entry(step.endpoint.clone()).or_default();
+        let free = input.subnets.iter().flat_map(|(address, length)| blocks(&format!("{address}/{length}")));
+        if let Some(block) = free.into_iter().find(|block| !taken.contains(block)) {
+            taken.insert(block);
+            request.subnet = Some(format!("{}/24", Ipv4Addr::from(block << 8)));
+        }
+    }
+}
+
+/// The /24 blocks that a subnet touches, as the first three bytes of their addresses. None for what is not IPv4.
+fn blocks(subnet: &str) -> std::ops::Range<u32> {
+    let parsed = subnet.split_once('/').and_then(|(address, length)| {
+        Some((
+            u32::from(address.parse::<Ipv4Addr>().ok()?),
+            length.parse::<u32>().ok().filter(|l| *l >= 8 && *l <= 32)?,
+        ))
+    });
+    let Some((address, length)) = parsed else { return 0..0 };
+    let first = address >> 8;
+    let count = if length >= 24 { 1 } else { 1_u32 << (24 - length) };
+    let first = first & !(count - 1);
+    first..first + count
+}
 
 pub fn remove_unused(input: &Input<'_>, plan: &mut Plan) {
     for (endpoint, view) in &input.world.engines {
@@ -53,7 +94,7 @@ fn remove(
     plan: &mut Plan,
     stack: &StackSlug,
     host: &HostName,
-    endpoint: &crate::model::host::Endpoint,
+    endpoint: &Endpoint,
     network: &NetworkSeen,
     users: &[&str],
 ) {
@@ -76,4 +117,17 @@ fn remove(
         after,
         because: "nothing uses it any more".to_owned(),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blocks;
+
+    #[test]
+    fn a_subnet_takes_every_block_of_256_addresses_that_it_touches() {
+        assert_eq!(blocks("10.1.2.0/24"), 0x0a_01_02..0x0a_01_03);
+        assert_eq!(blocks("10.1.2.128/25"), 0x0a_01_02..0x0a_01_03);
+        assert_eq!(blocks("10.1.3.0/23"), 0x0a_01_02..0x0a_01_04);
+        assert_eq!(blocks("fd00::/64"), 0..0);
+    }
 }

@@ -49,8 +49,9 @@ pub fn build(
     if matches!(network, NetworkAttachment::Named { .. }) {
         extra_hosts.extend(connections.extra_hosts);
     }
-    let mut ports: Vec<PortRequest> = placed
-        .ports
+    // In the host's own network a port is what the process listens on: there is nothing to bind.
+    let bound = if network == NetworkAttachment::Host { &[] } else { placed.ports.as_slice() };
+    let mut ports: Vec<PortRequest> = bound
         .iter()
         .map(|port| PortRequest {
             container: port.container,

@@ -155,7 +155,10 @@ fn want(question: &Question<'_>, slug: &StackSlug) -> Option<Want> {
         // Without a ledger nothing says that it was ours to remove, only a label does.
         return Some(Want::Keep { name, why: vec![Hold::NoLedger { stack: slug.clone() }] });
     }
-    if question.desired.wrong.contains(slug) {
+    // A file that yields no name is known by the path that the stack last came from.
+    let own_file_is_nameless = running
+        .is_some_and(|running| running.files.iter().any(|file| question.desired.nameless.contains(file.as_str())));
+    if own_file_is_nameless || question.desired.wrong.contains(slug) {
         return Some(match running {
             Some(_) => last_good(question, slug, name, Why::WrongAtHead),
             None => Want::Keep { name, why: vec![Hold::WrongAtHead { stack: slug.clone(), kept: None }] },

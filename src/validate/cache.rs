@@ -84,3 +84,44 @@ fn check_all(files: &[&SourceFile], policy: &Policy) -> Vec<CheckedFile> {
         done.collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Cache;
+    use crate::files::SourceFile;
+    use crate::model::policy::Policy;
+    use crate::validate::Outcome;
+
+    fn files(count: usize) -> Vec<SourceFile> {
+        let file = |i: usize| SourceFile {
+            path: format!("stacks/{i}.yaml").into(),
+            blob: "1".into(),
+            text: format!("{{name: s{i}, itemListElement: [{{position: 1, name: a, image: b}}]}}").into(),
+        };
+        (0..count).map(file).collect()
+    }
+
+    #[test]
+    fn only_what_changed_is_checked_again() {
+        let mut cache = Cache::new(Policy::default());
+        let mut files = files(3);
+        let first = cache.check(&files);
+        files[1].blob = "2".into();
+        let second = cache.check(&files);
+        let same: Vec<bool> = first.iter().zip(&second).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
+        assert_eq!(same, [true, false, true]);
+        cache.check(&files[..1]);
+        assert!(cache.get("stacks/2.yaml", "1").is_none(), "what is gone is forgotten");
+    }
+
+    #[test]
+    fn many_files_at_once_keep_their_order() {
+        let checked = Cache::new(Policy::default()).check(&files(200));
+        for (i, file) in checked.iter().enumerate() {
+            assert_eq!(*file.path, *format!("stacks/{i}.yaml"));
+            assert!(matches!(file.outcome, Outcome::Stack(_)));
+        }
+    }
+}

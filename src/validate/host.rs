@@ -64,7 +64,7 @@ fn host(raw: &RawHost, scope: &mut Scope<'_>) -> Option<Host> {
         port_range: raw.port_range.as_deref().map_or(PORT_RANGE, |text| port_range(text, scope)),
         reserved_cpu: scope.cpu(text(&reserved.cpu), "/reserved/cpu").unwrap_or(0),
         reserved_memory: scope.memory(text(&reserved.memory), "/reserved/memory").unwrap_or(0),
-        at: scope.tree.places(scope.tree.node(&scope.pointer), 2),
+        at: scope.tree.places(scope.tree.node(&scope.pointer), "", ""),
     };
     Some(host)
 }

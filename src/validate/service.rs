@@ -80,7 +80,7 @@ pub fn service(raw: &RawService, defaults: &Defaults<'_>, scope: &mut Scope<'_>)
             None if has_data => OnHostLoss::Wait,
             None => OnHostLoss::Move,
         },
-        at: scope.tree.places(scope.tree.node(&scope.pointer), 3),
+        at: scope.tree.places(scope.tree.node(&scope.pointer), "ports", ""),
         name: name?,
         image: image?,
         ports,

@@ -68,20 +68,12 @@ pub fn stack(file: &StackFile, policy: &Policy, report: &mut Report) -> Option<C
             Some("position") => StartOrder::Position,
             _ => StartOrder::Dependencies,
         },
-        at: places(file),
+        // The places of services are theirs.
+        at: file.tree.places(&file.tree.root, "volumes", "itemListElement"),
         name,
         services,
     };
     Some(CheckedStack { stack: Arc::new(stack), host_refs })
-}
-
-/// The stack's own places; those of its services are theirs.
-fn places(file: &StackFile) -> crate::files::Places {
-    let mut root = file.tree.root.clone();
-    if let crate::parse::tree::Shape::Map(entries) = &mut root.shape {
-        entries.retain(|(key, _)| key != "itemListElement");
-    }
-    file.tree.places(&root, 3)
 }
 
 fn strategy(text: &str) -> Strategy {

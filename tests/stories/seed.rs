@@ -134,5 +134,4 @@ async fn a_push_puts_three_containers_on_three_hosts_that_reach_each_other() {
         let networks = fleet.docker_text(host, &["network", "ls", "-q", "--filter", "label=bayplan.owner"]);
         assert_eq!(networks, "", "on {host}");
     }
-    println!("{}", repository.ledger_log().join("\n"));
 }

@@ -16,6 +16,7 @@ use crate::controller::once::{self, Options, Outcome, WrongFiles};
 use crate::diagnostic::json as report_json;
 use crate::model::record::StackStatus;
 use crate::name::Digest;
+use crate::plan::want::{Gone, Want, Why};
 
 pub async fn apply(
     global: &Global,
@@ -68,13 +69,20 @@ fn exit(outcome: &Outcome) -> Exit {
         exit = exit.and(Exit::Repository);
     }
     for ended in outcome.ended.values() {
-        if !ended.failures.is_empty() {
-            exit = exit.and(Exit::World);
-        }
         exit = match ended.status {
             Some(StackStatus::Failed | StackStatus::Degraded) => exit.and(Exit::World),
             Some(StackStatus::RolledBack) => exit.and(Exit::RolledBack),
             Some(StackStatus::Running | StackStatus::Deploying | StackStatus::Held) | None => exit,
+        };
+    }
+    // What failed in an earlier apply is not tried again, and still is not what was asked for.
+    for want in outcome.last.wants.values() {
+        exit = match want {
+            Want::Stack { why: Why::BadContent(_), .. } => exit.and(Exit::RolledBack),
+            Want::Nothing { why: Gone::BadContent(_), .. } => exit.and(Exit::World),
+            Want::Stack { why: Why::Head | Why::WrongAtHead, .. }
+            | Want::Nothing { why: Gone::NotAskedFor, .. }
+            | Want::Keep { .. } => exit,
         };
     }
     if outcome.last.plan.all_holds().any(|(_, hold)| hold.holds_the_stack()) {

@@ -91,6 +91,17 @@ impl MemoryEngine {
         })
     }
 
+    /// `docker network disconnect`.
+    pub fn disconnect(&self, id: &str, network: &str) -> Result<(), EngineError> {
+        self.with(|machine, _| {
+            let ids: BTreeSet<String> =
+                machine.networks.iter().filter(|n| n.name == network).map(|n| n.id.clone()).collect();
+            let container = machine.find_mut("disconnect", id)?;
+            container.endpoints.retain(|id, _| !ids.contains(id));
+            Ok(())
+        })
+    }
+
     /// A program that is no container listens.
     pub fn take_port(&self, address: IpAddr, port: u16, protocol: Protocol) {
         self.with(|machine, _| machine.taken_ports.insert((address, port, protocol)));

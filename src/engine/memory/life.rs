@@ -33,6 +33,7 @@ pub enum Phase {
     /// It exited and will be started again.
     Waiting {
         until: Instant,
+        code: i64,
     },
     Exited {
         code: i64,
@@ -85,7 +86,7 @@ impl Life {
     fn next(&self, check: Option<&EngineHealthCheck>) -> Option<(Instant, Happening)> {
         match self.phase {
             Phase::Created | Phase::Exited { .. } => None,
-            Phase::Waiting { until } => Some((until, Happening::Restarts)),
+            Phase::Waiting { until, .. } => Some((until, Happening::Restarts)),
             Phase::Running { since, told } => {
                 let verdicts = self.script.verdicts(check);
                 let health = match told {
@@ -174,15 +175,19 @@ impl Machine {
             let doublings = u32::try_from(container.life.restarts).unwrap_or(u32::MAX).min(16);
             let backoff = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LAST_BACKOFF);
             container.life.restarts += 1;
-            container.life.phase = Phase::Waiting { until: now + backoff };
+            container.life.phase = Phase::Waiting { until: now + backoff, code };
         }
     }
 
-    /// Its process is gone for good, unless somebody starts it.
+    /// Its process is gone for good, unless somebody starts it. One that waits to be started again has none to end.
     pub fn end(&mut self, id: &str, code: i64) {
         let Some(container) = self.containers.get_mut(id) else {
             return;
         };
+        if let Phase::Waiting { code, .. } = container.life.phase {
+            container.life.phase = Phase::Exited { code };
+            return;
+        }
         container.life.phase = Phase::Exited { code };
         container.execs.clear();
         for endpoint in container.endpoints.values_mut() {

@@ -446,6 +446,9 @@ impl Machine {
             return Err(EngineError::NameInUse { name: name.to_owned() });
         }
         let container = self.find_mut("rename", &id)?;
+        if container.name == name {
+            return Ok(());
+        }
         container.name = name.to_owned();
         let container = container.clone();
         self.tell(&container, "rename", None);
