@@ -47,7 +47,7 @@ codes! {
     TooManyFiles "too-many-files" Error
         "There are more than 20,000 files under `stacks/` and `hosts/`. Nothing was read. Split the repository, or move what is not a stack or a host elsewhere."
     TooDeep "too-deep" Error
-        "Lists and mappings are nested more than 64 deep. No stack needs that; the limit keeps a hostile file from exhausting memory."
+        "Lists and mappings, or folders, are nested more than 64 deep. No stack needs that; the limit keeps a hostile file from exhausting memory."
     SyntaxError "syntax-error" Error
         "The file is not well-formed YAML or JSON, so nothing could be read from it. While a file under `stacks/` cannot be read, nothing that seems absent is removed."
     EmptyFile "empty-file" Error
