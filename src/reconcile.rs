@@ -7,7 +7,7 @@
 
 pub mod site;
 mod acknowledge;
-mod previous;
+pub mod previous;
 pub mod understand;
 
 use std::collections::{BTreeMap, BTreeSet};
