@@ -180,22 +180,14 @@ async fn what_is_already_so_is_fine(lab: Lab) {
 
 async fn the_list_knows_at_once_what_was_done(lab: Lab) {
     for _ in 0..5 {
-        let id = lab
-            .engine
-            .create(&lab.request("a", "web").await)
-            .await
-            .expect("it is created");
+        let id = lab.engine.create(&lab.request("a", "web").await).await.expect("it is created");
         assert_eq!(lab.state(&id).await, State::Created, "{}", lab.what);
         lab.engine.start(&id).await.expect("it starts");
         assert_eq!(lab.state(&id).await, State::Running, "{}", lab.what);
         let name = ContainerName::new(&lab.name("b")).expect("a name");
         lab.engine.rename(&id, &name).await.expect("it is renamed");
         let listed = lab.engine.containers().await.expect("a list");
-        assert!(
-            listed.iter().any(|c| c.id == id && c.name == name.as_str()),
-            "{}",
-            lab.what
-        );
+        assert!(listed.iter().any(|c| c.id == id && c.name == name.as_str()), "{}", lab.what);
         lab.engine.stop(&id, Duration::from_secs(5)).await.expect("it stops");
         assert!(matches!(lab.state(&id).await, State::Exited { .. }), "{}", lab.what);
         lab.engine.remove(&id).await.expect("it is removed");
@@ -265,10 +257,7 @@ async fn names_change_while_the_address_stays(lab: Lab) {
     assert!(!lab.resolves(&asker, &network, "newcomer").await, "{}", lab.what);
     // Already so: nothing is disconnected, not even for a moment.
     let mut events = lab.engine.events().await.expect("events");
-    lab.engine
-        .set_aliases(&id, &network, &names)
-        .await
-        .expect("they are so");
+    lab.engine.set_aliases(&id, &network, &names).await.expect("they are so");
     let is_same = lab.detail(&id).await == after;
     assert!(is_same, "{}", lab.what);
     lab.kill(&asker);
@@ -283,10 +272,7 @@ async fn names_change_while_the_address_stays(lab: Lab) {
     };
     let next = tokio::time::timeout(SOON, next).await.expect("an event");
     assert_eq!(next, asker, "{}", lab.what);
-    lab.engine
-        .set_aliases(&id, &network, &[])
-        .await
-        .expect("they are given up");
+    lab.engine.set_aliases(&id, &network, &[]).await.expect("they are given up");
     assert_eq!(lab.detail(&id).await.addresses, before.addresses, "{}", lab.what);
 }
 

@@ -213,10 +213,7 @@ impl Docker {
     async fn wait_for_list(&self, id: &str) -> Result<(), EngineError> {
         const CALL: &str = "list containers";
         let filters = HashMap::from([("id", vec![id])]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         for _ in 0..LIST_POLLS {
             let work = self.api.list_containers(Some(options.clone()));
             let listed = self.ask(CALL, deadline::READ, work).await?;

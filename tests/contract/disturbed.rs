@@ -57,11 +57,7 @@ async fn hangs(lab: &Lab) {
     assert!(matches!(error, EngineError::Timeout { .. }), "{}: {error:?}", lab.what);
     assert!(error.is_transient(), "{}", lab.what);
     let took = begun.elapsed();
-    assert!(
-        took >= deadline::PING && took < deadline::READ + deadline::PING,
-        "{}: {took:?}",
-        lab.what
-    );
+    assert!(took >= deadline::PING && took < deadline::READ + deadline::PING, "{}: {took:?}", lab.what);
     let begun = Instant::now();
     let error = lab.engine.about().await.expect_err("it hangs");
     assert!(matches!(error, EngineError::Timeout { .. }), "{}: {error:?}", lab.what);
@@ -82,24 +78,14 @@ fn an_engine_that_was_killed_is_unreachable_and_found_again() {
         let mut events = lab.engine.events().await.expect("events");
         let killed = fleet.kill_engine(host);
         let last = async { while let Some(Ok(_)) = events.next().await {} };
-        tokio::time::timeout(SOON, last)
-            .await
-            .expect("the stream ends with the engine");
+        tokio::time::timeout(SOON, last).await.expect("the stream ends with the engine");
         let error = lab.engine.containers().await.expect_err("nobody listens");
-        assert!(
-            matches!(error, EngineError::Unreachable { .. }),
-            "{}: {error:?}",
-            lab.what
-        );
+        assert!(matches!(error, EngineError::Unreachable { .. }), "{}: {error:?}", lab.what);
         drop(killed);
         lab.engine.about().await.expect("it answers again");
         // Whatever the policy says, some engines leave it exited; that it is still there is what counts.
         let state = lab.state(&id).await;
-        assert!(
-            matches!(state, State::Running | State::Restarting | State::Exited { .. }),
-            "{}: {state:?}",
-            lab.what
-        );
+        assert!(matches!(state, State::Running | State::Restarting | State::Exited { .. }), "{}: {state:?}", lab.what);
         lab.engine.start(&id).await.expect("it is started again");
         lab.wait_for_state(&id, State::Running).await;
     });
@@ -146,16 +132,8 @@ fn a_missing_directory_is_refused_and_not_made() {
             target: "/data".to_owned(),
             access: Access::ReadOnly,
         }];
-        let error = lab
-            .engine
-            .create(&request)
-            .await
-            .expect_err("there is no such directory");
-        assert!(
-            matches!(error, EngineError::Refused { status: 400, .. }),
-            "{}: {error:?}",
-            lab.what
-        );
+        let error = lab.engine.create(&request).await.expect_err("there is no such directory");
+        assert!(matches!(error, EngineError::Refused { status: 400, .. }), "{}: {error:?}", lab.what);
     });
 }
 
@@ -165,23 +143,12 @@ fn a_strange_certificate_and_a_missing_file_are_told() {
     let Some(fleet) = fleet::lease_or_leave_out(name) else {
         return;
     };
-    let host = fleet
-        .hosts
-        .iter()
-        .find(|h| h.tcp.is_some())
-        .expect("one host listens on TCP");
+    let host = fleet.hosts.iter().find(|h| h.tcp.is_some()).expect("one host listens on TCP");
     let folder = host.tls.as_ref().expect("its TLS folder");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let about = |ca: &str, cert: &str, key: &str| {
-            let files = TlsFiles {
-                ca: folder.join(ca),
-                cert: folder.join(cert),
-                key: folder.join(key),
-            };
+            let files = TlsFiles { ca: folder.join(ca), cert: folder.join(cert), key: folder.join(key) };
             let engine = Docker::tls(&host.address, 2376, files);
             async move { engine.about().await }
         };
@@ -194,10 +161,7 @@ fn a_strange_certificate_and_a_missing_file_are_told() {
             ("ca.pem", "stranger/cert.pem", "key.pem", "stranger/cert.pem"),
         ] {
             let error = about(ca, cert, key).await.expect_err("it cannot be let in");
-            assert!(
-                matches!(error, EngineError::Unreachable { .. }),
-                "{ca} {cert} {key}: {error:?}"
-            );
+            assert!(matches!(error, EngineError::Unreachable { .. }), "{ca} {cert} {key}: {error:?}");
             assert!(error.to_string().contains(told), "{ca} {cert} {key}: {error}");
         }
     });

@@ -62,11 +62,8 @@ pub fn in_memory<F: Future<Output = ()>>(sentence: impl Fn(Lab) -> F) {
 pub fn on_fleet<F: Future<Output = ()>>(name: &str, sentence: impl Fn(Lab) -> F) {
     let Some(fleet) = lease_or_leave_out(name) else { return };
     let fleet = Rc::new(fleet);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let labs = fleet_labs(&fleet);
     runtime.block_on(async { futures_util::future::join_all(labs.into_iter().map(sentence)).await });
 }
@@ -76,11 +73,8 @@ pub fn on_fleet<F: Future<Output = ()>>(name: &str, sentence: impl Fn(Lab) -> F)
 pub fn on_each_host<F: Future<Output = ()>>(name: &str, sentence: impl Fn(Lab) -> F) {
     let Some(fleet) = lease_or_leave_out(name) else { return };
     let fleet = Rc::new(fleet);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     // Where there are two doors, the one over TCP stands for the host.
     let mut hosts: BTreeMap<String, Lab> = BTreeMap::new();
     for lab in fleet_labs(&fleet) {
@@ -155,10 +149,7 @@ fn fleet_labs(fleet: &Rc<Lease>) -> Vec<Lab> {
             port: if door == "tls" { 21_100 } else { 21_000 },
             address: host.address.parse().expect("a host's address"),
             registry: registry.clone(),
-            behind: Behind::Fleet {
-                fleet: Rc::clone(fleet),
-                host: host.name.clone(),
-            },
+            behind: Behind::Fleet { fleet: Rc::clone(fleet), host: host.name.clone() },
         });
     };
     for host in &fleet.hosts {

@@ -42,10 +42,7 @@ async fn serve(
 }
 
 fn ok(body: &str) -> Option<String> {
-    Some(format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    ))
+    Some(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,16 +68,7 @@ async fn a_body_that_stalls_ends_by_the_deadline() {
     });
     let begun = Instant::now();
     let error = engine.containers().await.expect_err("it stalls");
-    assert!(
-        matches!(
-            error,
-            EngineError::Timeout {
-                limit: deadline::READ,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, EngineError::Timeout { limit: deadline::READ, .. }), "{error:?}");
     assert_eq!(begun.elapsed().as_secs(), deadline::READ.as_secs());
 }
 
@@ -110,10 +98,7 @@ async fn an_answer_that_is_no_http_or_no_list_is_not_understood() {
             false => Some(answer.to_owned()),
         });
         let error = engine.containers().await.expect_err("it is no list");
-        assert!(
-            matches!(error, EngineError::NotUnderstood { .. }),
-            "{answer}: {error:?}"
-        );
+        assert!(matches!(error, EngineError::NotUnderstood { .. }), "{answer}: {error:?}");
         assert!(!error.is_transient());
     }
 }
@@ -124,20 +109,13 @@ async fn an_engine_that_was_exchanged_is_agreed_with_anew() {
     let engine = engine(move |head| {
         if head.starts_with("GET /version ") {
             let first = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
-            return ok(if first {
-                VERSION
-            } else {
-                r#"{"Version":"29.0.0","ApiVersion":"1.52"}"#
-            });
+            return ok(if first { VERSION } else { r#"{"Version":"29.0.0","ApiVersion":"1.52"}"# });
         }
         if head.starts_with("GET /v1.52/") {
             return ok("[]");
         }
         let body = r#"{"message":"client version 1.41 is too old. Minimum supported API version is 1.44"}"#;
-        Some(format!(
-            "HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ))
+        Some(format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
     });
     let error = engine.containers().await.expect_err("the agreed version is too old");
     assert!(error.is_transient(), "{error:?}");
@@ -150,15 +128,8 @@ async fn a_password_is_sent_as_engines_read_it_and_shown_nowhere() {
         if head.starts_with("GET /version ") {
             return ok(VERSION);
         }
-        let header = head
-            .lines()
-            .find(|line| line.to_lowercase().starts_with("x-registry-auth: "));
-        let value = header
-            .expect("the login is sent")
-            .split_once(": ")
-            .expect("a header")
-            .1
-            .to_owned();
+        let header = head.lines().find(|line| line.to_lowercase().starts_with("x-registry-auth: "));
+        let value = header.expect("the login is sent").split_once(": ").expect("a header").1.to_owned();
         assert!(!value.contains(['+', '/']), "{value}");
         // `p>>>???~~~` holds both characters in which the two alphabets differ.
         assert!(value.contains(['-', '_']), "{value}");
@@ -185,13 +156,7 @@ async fn a_socket_that_is_not_there_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_is_given_its_grace_and_no_more_than_the_margin() {
-    let engine = engine(|head| {
-        if head.starts_with("GET /version ") {
-            ok(VERSION)
-        } else {
-            None
-        }
-    });
+    let engine = engine(|head| if head.starts_with("GET /version ") { ok(VERSION) } else { None });
     let begun = Instant::now();
     let error = engine.stop("abc", Duration::from_secs(30)).await.expect_err("it hangs");
     assert!(matches!(error, EngineError::Timeout { call: "stop", .. }), "{error:?}");
