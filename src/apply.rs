@@ -20,6 +20,7 @@ use crate::name::image::ImageRef;
 use crate::name::{HostName, StackSlug};
 use crate::plan::outcome::{Applied, Failure, Verdict};
 use crate::plan::step::{Act, RunAction, Step};
+use crate::secret::Secret;
 
 /// How many of a failing container's last log lines are shown.
 const LOG_LINES: u32 = 20;
@@ -39,6 +40,9 @@ pub enum Progress {
 pub struct Work {
     pub stack: StackSlug,
     pub steps: Arc<Vec<Step>>,
+    /// The values of the stack's variables. A container that was made in an earlier apply prints them too, and an action
+    /// may run in another service's container.
+    pub secrets: BTreeSet<Secret<String>>,
     pub engines: Engines,
     pub logins: Arc<Logins>,
     /// Ends the work at the next step's border.
@@ -98,7 +102,7 @@ impl Work {
             }
             Err(Trouble { verdict, why, log }) => {
                 tracing::warn!(stack = %stack, host = %host, step = what, why, "step failed");
-                let log = self.without_secrets(step, log);
+                let log = self.without_secrets(log);
                 let failure = Failure { step: index, host, instance: step.instance.clone(), what, verdict, why, log };
                 self.tell(Progress::StepFailed { stack, failure: failure.clone() });
                 Err(failure)
@@ -145,29 +149,9 @@ impl Work {
     }
 
     /// A container may print its own variables; what was given to it as one is not shown.
-    fn without_secrets(&self, step: &Step, log: Vec<String>) -> Vec<String> {
-        let secrets: Vec<&String> = self
-            .steps
-            .iter()
-            .filter(|other| other.instance == step.instance)
-            .filter_map(|other| match &other.act {
-                Act::Create(request) => Some(request.environment.values().map(crate::secret::Secret::expose)),
-                Act::Pull { .. }
-                | Act::CreateNetwork(_)
-                | Act::CreateVolume(_)
-                | Act::Start { .. }
-                | Act::AwaitHealthy { .. }
-                | Act::RunAction(_)
-                | Act::TakeName { .. }
-                | Act::GiveUpName { .. }
-                | Act::Stop { .. }
-                | Act::Remove { .. }
-                | Act::Rename { .. }
-                | Act::RemoveNetwork { .. } => None,
-            })
-            .flatten()
-            .filter(|value| value.len() >= SHORTEST_SECRET)
-            .collect();
+    fn without_secrets(&self, log: Vec<String>) -> Vec<String> {
+        let values = self.secrets.iter().map(Secret::expose);
+        let secrets: Vec<&String> = values.filter(|value| value.len() >= SHORTEST_SECRET).collect();
         let redact =
             |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret.as_str(), "[redacted]"));
         log.into_iter().map(redact).collect()

@@ -82,10 +82,12 @@ type Containers<'a> = BTreeMap<(InstanceId, HostName), &'a ContainerSeen>;
 
 fn ours_by_instance<'a>(question: &Question<'_>, world: &'a World) -> Containers<'a> {
     let mut containers = Containers::new();
-    for view in world.engines.values() {
+    for (endpoint, view) in &world.engines {
         let crate::model::world::EngineView::Seen(seen) = view else { continue };
         for container in &seen.containers {
-            if let Some(ours) = container.ours(question.owner) {
+            // A host's `endpoint` may have changed: what is on its former engine says nothing of its images now.
+            let ours = container.ours(question.owner);
+            if let Some(ours) = ours.filter(|ours| world.hosts.get(&ours.host) == Some(endpoint)) {
                 containers.insert((ours.instance, ours.host), container);
             }
         }

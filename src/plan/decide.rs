@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::host::Endpoint;
 use crate::model::mapping::{Mapping, Placed};
 use crate::model::record::{Deployment, Record};
-use crate::model::request::{ContainerRequest, ResolvedImage};
+use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
 use crate::model::stack::{Access, MountSource, NetworkMode, Service, Stack, UpdateOrder};
 use crate::model::world::{ContainerSeen, Health, ImageView, Presence, State};
 use crate::name::{Digest, InstanceId, Revision, StackSlug};
@@ -20,8 +20,8 @@ use crate::plan::health::{Before, HealthGate, gate};
 use crate::plan::hold::Hold;
 use crate::plan::index::{Found, Index};
 use crate::plan::request::{Build, build, refusal};
-use crate::plan::want::{Want, Why};
 use crate::plan::unseen::{self, Unseen};
+use crate::plan::want::{Want, Why};
 use crate::plan::{Input, Planned, StackPlan, cause, furnish, order, removal};
 
 /// One instance, decided.
@@ -208,7 +208,13 @@ fn instance<'a>(
     }
     plan.instances.insert(
         id.clone(),
-        Planned { placed: placed.clone(), image: service.image.to_string(), resolved, digest: digest.clone() },
+        Planned {
+            placed: placed.clone(),
+            image: service.image.to_string(),
+            resolved,
+            digest: digest.clone(),
+            secrets: request.environment.values().cloned().collect(),
+        },
     );
     match unseen::judge(scene, id, placed, &digest) {
         Unseen::Seen => {}
@@ -393,9 +399,9 @@ fn bucket(
 
 fn network_name(request: &ContainerRequest) -> &str {
     match &request.network {
-        crate::model::request::NetworkAttachment::Named { network, .. } => network.as_str(),
-        crate::model::request::NetworkAttachment::Host => "host",
-        crate::model::request::NetworkAttachment::None => "none",
+        NetworkAttachment::Named { network, .. } => network.as_str(),
+        NetworkAttachment::Host => "host",
+        NetworkAttachment::None => "none",
     }
 }
 
@@ -425,6 +431,12 @@ pub fn update_order(
     });
     if let Some(port) = clash {
         return (Order::StopFirst, Some(format!("host port {} is held by the old instance", port.host_port)));
+    }
+    let is_named_later =
+        matches!(request.network, NetworkAttachment::Named { .. }) && here.iter().any(|old| old.runs());
+    if is_named_later && !request.ports.is_empty() {
+        let why = "it publishes ports, and an engine drops them when a container takes a name over";
+        return (Order::StopFirst, Some(why.to_owned()));
     }
     match service.update.order {
         UpdateOrder::StartFirst => return (Order::StartFirst, None),

@@ -137,7 +137,8 @@ async fn after_an_update_that_does_not_work_everything_runs_as_before() {
 async fn an_action_runs_once_and_one_that_fails_goes_back() {
     let Some(mut stage) = Stage::set("an_action_runs_once_and_one_that_fails_goes_back").await else { return };
     let path = "stacks/shop.yaml";
-    let action = |command: &str| format!("potentialAction: [{{name: migrate, target: back, command: [sh, -c, \"{command}\"]}}]");
+    let action =
+        |command: &str| format!("potentialAction: [{{name: migrate, target: back, command: [sh, -c, \"{command}\"]}}]");
     let done = stage.deploy(path, &running(GOOD, GOOD, GOOD, &action("echo ran >> /tmp/ran"))).await;
     assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
     let lines = |stage: &Stage| stage.exec("host-2", "shop-back-1", &["cat", "/tmp/ran"]).lines().count();
@@ -166,7 +167,9 @@ async fn an_action_runs_once_and_one_that_fails_goes_back() {
     stage.is_settled().await;
 
     // In another shape of its service it is due again.
-    let done = stage.deploy(path, &running("bayplan-test/web:2", GOOD, "bayplan-test/web:2", &action("echo ran >> /tmp/ran"))).await;
+    let done = stage
+        .deploy(path, &running("bayplan-test/web:2", GOOD, "bayplan-test/web:2", &action("echo ran >> /tmp/ran")))
+        .await;
     assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
     assert_eq!(lines(&stage), 2);
     stage.is_settled().await;

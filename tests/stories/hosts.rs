@@ -50,9 +50,9 @@ fn condition(stage: &Stage, host: &str) -> String {
 fn find<'a>(value: &'a serde_json::Value, host: &str) -> Option<&'a serde_json::Value> {
     match value {
         serde_json::Value::Object(members) if members.get("name").is_some_and(|name| name == host) => Some(value),
-        serde_json::Value::Object(members) => members
-            .iter()
-            .find_map(|(key, member)| if key == host { Some(member) } else { find(member, host) }),
+        serde_json::Value::Object(members) => {
+            members.iter().find_map(|(key, member)| if key == host { Some(member) } else { find(member, host) })
+        }
         serde_json::Value::Array(items) => items.iter().find_map(|item| find(item, host)),
         _ => None,
     }
@@ -83,7 +83,8 @@ async fn an_engine_that_hangs_delays_nobody_and_loses_nothing() {
     }
     let holds = done.holds();
     for held in ["two/web-1", "span/app-1"] {
-        let says = |hold: &&String| hold.starts_with("host-unreachable: ") && hold.contains(held) && hold.contains("host-2");
+        let says =
+            |hold: &&String| hold.starts_with("host-unreachable: ") && hold.contains(held) && hold.contains("host-2");
         assert!(holds.iter().any(|hold| says(&hold)), "{held}: {holds:#?}");
     }
     assert!(!done.steps.iter().any(|step| step.starts_with("host-2") || step.contains("span-")), "{:?}", done.steps);

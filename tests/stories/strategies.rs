@@ -53,7 +53,10 @@ fn shuffled(placement: &str) -> String {
 fn hosts_in_one_list(fleet: &Fleet) -> String {
     let of_host = |host: &crate::fleet::Host| {
         let endpoint = host.tcp.clone().unwrap_or_else(|| format!("unix://{}", host.socket.display()));
-        format!("  - {{datacenter: dc-1, endpoint: \"{endpoint}\", ipAddress: {}, name: {}}}\n", host.address, host.name)
+        format!(
+            "  - {{datacenter: dc-1, endpoint: \"{endpoint}\", ipAddress: {}, name: {}}}\n",
+            host.address, host.name
+        )
     };
     let lines: String = fleet.hosts.iter().rev().map(of_host).collect();
     format!("\"@type\": ItemList\nitemListElement:\n{lines}")

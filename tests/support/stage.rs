@@ -103,7 +103,8 @@ impl Stage {
     pub fn containers(&self) -> Containers {
         let mut found = Containers::new();
         for host in &self.fleet.hosts {
-            let listed = self.fleet.docker_text(&host.name, &["ps", "-a", "--no-trunc", "--format", "{{.Names}} {{.ID}}"]);
+            let listed =
+                self.fleet.docker_text(&host.name, &["ps", "-a", "--no-trunc", "--format", "{{.Names}} {{.ID}}"]);
             let pairs = listed.lines().filter_map(|line| line.split_once(' '));
             found.extend(pairs.map(|(name, id)| ((host.name.clone(), name.to_owned()), id.to_owned())));
         }
