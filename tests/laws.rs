@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use bayplan::engine::Engine as _;
 use bayplan::engine::memory::faults::{Call, Fault, Times, Which};
 use bayplan::model::host::{Endpoint, HostStatus};
 use bayplan::model::record::StackStatus;
@@ -23,7 +24,6 @@ use bayplan::model::request::VolumeRequest;
 use bayplan::model::stack::Protocol;
 use bayplan::name::{HostName, InstanceId, VolumeName};
 use bayplan::plan::step::Act;
-use bayplan::engine::Engine as _;
 use checks::{Nobody, Verdict, Watch, machines};
 use line::{Carry, Line, OWNER};
 use proptest::prelude::{BoxedStrategy, Just, ProptestConfig, Strategy as _, any, prop_oneof};
@@ -38,10 +38,22 @@ enum Event {
     Kill(usize),
     Crash(usize),
     Remove(usize),
-    Foreign { engine: u8, stack: u8, service: u8 },
-    TakePort { engine: u8, port: u16 },
+    Foreign {
+        engine: u8,
+        stack: u8,
+        service: u8,
+    },
+    TakePort {
+        engine: u8,
+        port: u16,
+    },
     RestartEngine(u8),
-    Fault { engine: u8, fault: Fault, which: Which, times: Times },
+    Fault {
+        engine: u8,
+        fault: Fault,
+        which: Which,
+        times: Times,
+    },
     LiftFaults,
     Rest(Duration),
 }
@@ -270,7 +282,8 @@ fn played(story: impl Future<Output = Verdict>) -> Result<(), TestCaseError> {
 fn stories<T: std::fmt::Debug>(cases: u32, of: &BoxedStrategy<T>, story: impl Fn(&T) -> Result<(), TestCaseError>) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     let cases = cases * number("LAWS_CASES").unwrap_or(1);
-    let config = ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() };
+    let config =
+        ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() };
     let mut seed = [7_u8; 32];
     seed[..4].copy_from_slice(&number("LAWS_SEED").unwrap_or(0).to_le_bytes());
     let chance = proptest::test_runner::TestRng::from_seed(proptest::test_runner::RngAlgorithm::ChaCha, &seed);
@@ -326,7 +339,8 @@ fn whatever_happens_the_laws_hold_and_afterwards_the_fleet_settles() {
 
 #[test]
 fn a_crash_after_any_step_ends_where_it_would_have_ended_without() {
-    let of = (shape::repos(shape::images()), shape::edits(), any::<u64>(), 0usize..30, proptest::option::of(0usize..10));
+    let of =
+        (shape::repos(shape::images()), shape::edits(), any::<u64>(), 0usize..30, proptest::option::of(0usize..10));
     stories(60, &of.boxed(), |(repo, edit, order, crash, again)| {
         played(async {
             let mut calm = Stage::new(repo);
@@ -352,10 +366,14 @@ fn a_crash_after_any_step_ends_where_it_would_have_ended_without() {
 
 #[test]
 fn what_did_not_change_and_depends_on_nothing_that_did_has_no_steps() {
-    let of = (shape::repos(good_images()), (0u8..3, 0u8..4), prop_oneof![
-        (0u8..4).prop_map(|secret| (Some(secret), None)),
-        (0u8..4).prop_map(|version| (None, Some(version))),
-    ]);
+    let of = (
+        shape::repos(good_images()),
+        (0u8..3, 0u8..4),
+        prop_oneof![
+            (0u8..4).prop_map(|secret| (Some(secret), None)),
+            (0u8..4).prop_map(|version| (None, Some(version))),
+        ],
+    );
     stories(60, &of.boxed(), |(repo, (stack, service), (secret, version))| {
         played(async {
             let mut stage = Stage::new(repo);
@@ -374,7 +392,10 @@ fn what_did_not_change_and_depends_on_nothing_that_did_has_no_steps() {
                     // To ask whether a requirement is healthy changes nothing of it.
                     let asks = matches!(step.act, Act::AwaitHealthy { .. });
                     if !is_of_it && !asks {
-                        return Err(format!("law 8, minimal: {edit:?} makes a step of {of}: {}", line::said_of_step(step)));
+                        return Err(format!(
+                            "law 8, minimal: {edit:?} makes a step of {of}: {}",
+                            line::said_of_step(step)
+                        ));
                     }
                 }
             }

@@ -2,7 +2,6 @@
 //!
 //! Because everything below takes values, this is the one place that reads the environment.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,11 +11,9 @@ use crate::cli::out;
 use crate::cli::show::paint::{FAINT, WARN, count, painted, plain};
 use crate::cli::show::progress;
 use crate::cli::trouble::Trouble;
-use crate::engine::connect;
-use crate::engine::{Logins, RegistryLogin};
+use crate::engine::{self, Logins, RegistryLogin};
 use crate::files::SourceFile;
 use crate::model::config::{Config, LogFormat, PasswordSource, TlsFiles};
-use crate::model::host::{Endpoint, Host};
 use crate::name::Digest;
 use crate::reconcile::site::{Connect, Site};
 use crate::secret::Secret;
@@ -77,7 +74,8 @@ pub async fn site(global: &Global, repo: &Repo, config: Config) -> Result<Site, 
         source.fetch().await?;
     }
     let logins = Arc::new(logins(&config)?);
-    let connect = connect(&config);
+    let tls = config.engines.clone();
+    let connect: Connect = Arc::new(move |host, endpoint| engine::connect::connect(host, endpoint, &tls));
     Ok(Site::new(source, Arc::new(config), logins, connect).await?)
 }
 
@@ -117,12 +115,6 @@ fn logins(config: &Config) -> Result<Logins, Trouble> {
         logins.insert(registry.clone(), login);
     }
     Ok(logins)
-}
-
-/// Makes engines: a socket of this machine, or TCP with the key material that the configuration names.
-fn connect(config: &Config) -> Connect {
-    let tls: BTreeMap<String, TlsFiles> = config.engines.clone();
-    Arc::new(move |host: &Host, endpoint: &Endpoint| connect::connect(host, endpoint, &tls))
 }
 
 /// Says which files are not part of what is planned, since only commits are.

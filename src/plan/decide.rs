@@ -20,8 +20,8 @@ use crate::plan::health::{Before, HealthGate, gate};
 use crate::plan::hold::Hold;
 use crate::plan::index::{Found, Index};
 use crate::plan::request::{Build, build, refusal};
-use crate::plan::want::{Want, Why};
 use crate::plan::unseen::{self, Unseen};
+use crate::plan::want::{Want, Why};
 use crate::plan::{Input, Planned, StackPlan, cause, furnish, order, removal};
 
 /// One instance, decided.
@@ -370,9 +370,9 @@ fn bucket(
 
 fn network_name(request: &ContainerRequest) -> &str {
     match &request.network {
-        crate::model::request::NetworkAttachment::Named { network, .. } => network.as_str(),
-        crate::model::request::NetworkAttachment::Host => "host",
-        crate::model::request::NetworkAttachment::None => "none",
+        NetworkAttachment::Named { network, .. } => network.as_str(),
+        NetworkAttachment::Host => "host",
+        NetworkAttachment::None => "none",
     }
 }
 
@@ -403,7 +403,8 @@ pub fn update_order(
     if let Some(port) = clash {
         return (Order::StopFirst, Some(format!("host port {} is held by the old instance", port.host_port)));
     }
-    let is_named_later = matches!(request.network, NetworkAttachment::Named { .. }) && here.iter().any(|old| old.runs());
+    let is_named_later =
+        matches!(request.network, NetworkAttachment::Named { .. }) && here.iter().any(|old| old.runs());
     if is_named_later && !request.ports.is_empty() {
         let why = "it publishes ports, and an engine drops them when a container takes a name over";
         return (Order::StopFirst, Some(why.to_owned()));

@@ -20,7 +20,12 @@ fn our_labels(input: &Input<'_>, stack: &Stack) -> BTreeMap<String, String> {
     ])
 }
 
-pub fn network_to_make(input: &Input<'_>, stack: &Stack, one: &Decided<'_>, seen: &EngineSeen) -> Option<NetworkRequest> {
+pub fn network_to_make(
+    input: &Input<'_>,
+    stack: &Stack,
+    one: &Decided<'_>,
+    seen: &EngineSeen,
+) -> Option<NetworkRequest> {
     let NetworkAttachment::Named { network, .. } = &one.request.network else {
         return None;
     };

@@ -355,7 +355,8 @@ impl<'a> Line<'a> {
             let answers = old.runs() && old.endpoint == one.endpoint && !self.stopped.contains_key(&old.container.id);
             let on_network = network.as_ref().filter(|(name, _)| answers && old.container.networks.contains_key(name));
             if let Some((network, _)) = on_network {
-                let act = Act::GiveUpName { container: old.container.id.clone(), network: network.clone(), linger: LINGER };
+                let act =
+                    Act::GiveUpName { container: old.container.id.clone(), network: network.clone(), linger: LINGER };
                 after = Steps::from([self.push(one, act, after, "its replacement answers now")]);
             }
             gone.insert(self.remove_once(old, one.service.stop_grace_period, &after, "its replacement is healthy"));

@@ -162,8 +162,8 @@ fn want(question: &Question<'_>, slug: &StackSlug) -> Option<Want> {
     }
     let nameless = &question.desired.nameless;
     // A file that yields no name is known by the path that the stack last came from.
-    let own_file_is_nameless = running
-        .is_some_and(|running| running.files.iter().any(|file| nameless.contains(file.as_str())));
+    let own_file_is_nameless =
+        running.is_some_and(|running| running.files.iter().any(|file| nameless.contains(file.as_str())));
     if own_file_is_nameless || question.desired.wrong.contains(slug) {
         return Some(match running {
             Some(_) => last_good(question, slug, name, Why::WrongAtHead),

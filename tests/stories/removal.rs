@@ -55,7 +55,10 @@ async fn what_is_not_asked_for_goes_and_its_data_stays() {
     assert_eq!(done.status("shop"), None);
     let stops: Vec<&String> = done.steps.iter().filter(|step| step.contains(": stop ")).collect();
     assert_eq!(stops.len(), 2, "{:?}", done.steps);
-    assert!(stops[0].contains(&after[&("host-1".to_owned(), "shop-web-1".to_owned())][..12]), "web goes first: {stops:?}");
+    assert!(
+        stops[0].contains(&after[&("host-1".to_owned(), "shop-web-1".to_owned())][..12]),
+        "web goes first: {stops:?}"
+    );
     assert_eq!(stage.names("host-1"), [name.clone()]);
     assert_eq!(networks(&stage, "host-1", "name=shop"), ["shop"]);
     assert!(stage.fleet.docker_text("host-1", &["volume", "ls", "-q"]).lines().any(|volume| volume == "shop-data"));
@@ -75,7 +78,12 @@ async fn what_is_not_asked_for_goes_and_its_data_stays() {
 
 fn big(services: u32) -> String {
     let services: Vec<String> = (1..=services)
-        .map(|n| format!("  - {{position: {n}, name: s{n}, image: \"bayplan-test/web:1\", targetHost: host-{}}}\n", n % 3 + 1))
+        .map(|n| {
+            format!(
+                "  - {{position: {n}, name: s{n}, image: \"bayplan-test/web:1\", targetHost: host-{}}}\n",
+                n % 3 + 1
+            )
+        })
         .collect();
     format!("name: big\nplacement: manual\nitemListElement:\n{}", services.concat())
 }
@@ -140,7 +148,6 @@ async fn removals_beyond_the_brake_wait_for_a_word_in_a_commit() {
     assert_eq!(done.changes(), ["big/s2-1 remove", "big/s3-1 remove", "big/s4-1 remove", "big/s5-1 remove"]);
     assert_eq!(stage.ledger("status/big.json")["status"], "running");
     stage.is_settled().await;
-    println!("{}", stage.repository.ledger_log().join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

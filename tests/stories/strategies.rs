@@ -53,7 +53,10 @@ fn shuffled(placement: &str) -> String {
 fn hosts_in_one_list(fleet: &Fleet) -> String {
     let of_host = |host: &crate::fleet::Host| {
         let endpoint = host.tcp.clone().unwrap_or_else(|| format!("unix://{}", host.socket.display()));
-        format!("  - {{datacenter: dc-1, endpoint: \"{endpoint}\", ipAddress: {}, name: {}}}\n", host.address, host.name)
+        format!(
+            "  - {{datacenter: dc-1, endpoint: \"{endpoint}\", ipAddress: {}, name: {}}}\n",
+            host.address, host.name
+        )
     };
     let lines: String = fleet.hosts.iter().rev().map(of_host).collect();
     format!("\"@type\": ItemList\nitemListElement:\n{lines}")
@@ -112,7 +115,6 @@ async fn each_strategy_puts_the_seed_stack_where_it_promises() {
         assert!(!fresh.report.has_errors(), "{:?}", fresh.report);
         assert_eq!(mapping(&fresh, "distributed-app"), expected, "{strategy}");
     }
-    println!("{}", stage.repository.ledger("status/distributed-app.json"));
 }
 
 fn web(replicas: u32) -> String {

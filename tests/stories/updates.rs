@@ -8,7 +8,7 @@ use std::time::Duration;
 use bayplan::model::record::StackStatus;
 
 use crate::fleet::{Fleet, TEST_LABEL, wait_for};
-use crate::stage::{Stage, address};
+use crate::stage::{Stage, address, note};
 
 const PATH: &str = "stacks/shop.yaml";
 
@@ -37,8 +37,19 @@ impl Prober {
         let name = format!("{TEST_LABEL}-prober");
         let label = format!("{TEST_LABEL}=prober");
         let run = [
-            "run", "-d", "--name", &name, "--label", &label, "--network", "shop", "--entrypoint", "sh",
-            "bayplan-test/web:1", "-c", ASK,
+            "run",
+            "-d",
+            "--name",
+            &name,
+            "--label",
+            &label,
+            "--network",
+            "shop",
+            "--entrypoint",
+            "sh",
+            "bayplan-test/web:1",
+            "-c",
+            ASK,
         ];
         stage.fleet.docker_text("host-1", &run);
         let prober = Self { name };
@@ -65,9 +76,7 @@ impl Prober {
     fn stop(self, fleet: &Fleet) -> (u64, u64) {
         self.asked_more(fleet, 20);
         fleet.docker_text("host-1", &["exec", &self.name, "touch", "/tmp/stop"]);
-        wait_for("the prober's end", Duration::from_secs(30), || {
-            fleet.try_docker("host-1", &["wait", &self.name])
-        });
+        wait_for("the prober's end", Duration::from_secs(30), || fleet.try_docker("host-1", &["wait", &self.name]));
         let copy = fleet.docker("host-1", &["cp", &format!("{}:/tmp/count", self.name), "-"]).stdout;
         // A tar archive of one file: its text begins after the first block.
         let text = String::from_utf8_lossy(&copy[512..]).trim_matches(['\0', '\n']).to_owned();
@@ -75,7 +84,7 @@ impl Prober {
         let counts = (asked.parse().expect("a number"), failed.trim().parse().expect("a number"));
         if counts.1 > 0 {
             let said = fleet.docker("host-1", &["cp", &format!("{}:/tmp/said", self.name), "-"]).stdout;
-            println!("{}", String::from_utf8_lossy(&said[512..]).trim_matches('\0'));
+            note(String::from_utf8_lossy(&said[512..]).trim_matches('\0'));
         }
         fleet.docker_text("host-1", &["rm", "-f", &self.name]);
         counts
@@ -125,17 +134,22 @@ async fn nobody_notices_an_update_good_or_bad() {
         assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
         let now = stage.id("host-1", "shop-web-1");
         let of_new: Vec<&String> = seen.iter().filter(|(id, _)| *id == now).map(|(_, address)| address).collect();
-        println!("{seen:#?}");
         assert!(of_new.len() <= 1, "it keeps its address when it takes the name: {of_new:?}");
-        let order: Vec<usize> = ["wait until", "answer to web", "answer to no name", ": stop ", ": remove ", ": rename "]
-            .iter()
-            .map(|part| done.steps.iter().position(|step| step.contains(part)).unwrap_or_else(|| panic!("{part}: {:#?}", done.steps)))
-            .collect();
+        let order: Vec<usize> =
+            ["wait until", "answer to web", "answer to no name", ": stop ", ": remove ", ": rename "]
+                .iter()
+                .map(|part| {
+                    done.steps
+                        .iter()
+                        .position(|step| step.contains(part))
+                        .unwrap_or_else(|| panic!("{part}: {:#?}", done.steps))
+                })
+                .collect();
         assert!(order.is_sorted(), "{:#?}", done.steps);
         prober.asked_more(&stage.fleet, 20);
     }
     let good = prober.counts(&stage.fleet).expect("counts");
-    println!("good releases: {} of {} failed", good.1, good.0);
+    note(&format!("good releases: {} of {} failed", good.1, good.0));
 
     // Bad, each way: it exits, it never gets healthy.
     for bad in ["exits:1", "unhealthy:1"] {
@@ -144,7 +158,7 @@ async fn nobody_notices_an_update_good_or_bad() {
         assert!(!done.steps.iter().any(|step| step.contains("let shop-web-1.")), "{:#?}", done.steps);
     }
     let (asked, failed) = prober.stop(&stage.fleet);
-    println!("all releases: {failed} of {asked} failed");
+    note(&format!("all releases: {failed} of {asked} failed"));
     assert_eq!((good.1, failed), (0, 0), "of {asked}");
     stage.is_settled().await;
 }
@@ -159,7 +173,9 @@ async fn replicas_are_replaced_one_by_one() {
     let id = |number: u32| before[&("host-1".to_owned(), format!("shop-web-{number}"))][..12].to_owned();
     let done = stage.deploy(PATH, &shop("bayplan-test/web:2", more)).await;
     assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
-    let at = |what: String| done.steps.iter().position(|step| step.contains(&what)).unwrap_or_else(|| panic!("{what}: {:#?}", done.steps));
+    let at = |what: String| {
+        done.steps.iter().position(|step| step.contains(&what)).unwrap_or_else(|| panic!("{what}: {:#?}", done.steps))
+    };
     for number in 1..3 {
         let healthy = at(format!("wait until shop-web-{number}."));
         let next = at(format!("stop {}", id(number + 1)));
@@ -174,7 +190,11 @@ async fn replicas_are_replaced_one_by_one() {
     assert_eq!(done.status("shop"), Some(StackStatus::RolledBack), "{:#?}", done.outcome.ended);
     assert_eq!(stage.containers(), before);
     assert!(before.keys().all(|(host, name)| stage.is_running(host, name)));
-    let stops = done.steps.iter().filter(|step| before.values().any(|id| step.contains(&format!("stop {}", &id[..12])))).count();
+    let stops = done
+        .steps
+        .iter()
+        .filter(|step| before.values().any(|id| step.contains(&format!("stop {}", &id[..12]))))
+        .count();
     assert_eq!(stops, 1, "{:#?}", done.steps);
     stage.is_settled().await;
 }
@@ -182,7 +202,8 @@ async fn replicas_are_replaced_one_by_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_port_survives_every_update() {
     let Some(mut stage) = Stage::set("a_host_port_survives_every_update").await else { return };
-    let hosts: Vec<String> = ["host-1", "host-4"].iter().filter_map(|h| Some(stage.fleet.find(h)?.name.clone())).collect();
+    let hosts: Vec<String> =
+        ["host-1", "host-4"].iter().filter_map(|h| Some(stage.fleet.find(h)?.name.clone())).collect();
     for host in hosts {
         let at = address(&stage.fleet, &host);
         for (image, port) in [("web:1", 8080), ("web:2", 8080), ("web:2", 8081), ("web:1", 8082)] {

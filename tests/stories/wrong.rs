@@ -28,11 +28,8 @@ async fn a_wrong_stack_file_touches_nothing_of_its_stack_and_stops_no_other() {
     }
     stage.is_settled().await;
 
-    let wrong = [
-        "{ not json".to_owned(),
-        left(2).replace("\"image\"", "\"imige\""),
-        left(2).replace("host-1", "host-9"),
-    ];
+    let wrong =
+        ["{ not json".to_owned(), left(2).replace("\"image\"", "\"imige\""), left(2).replace("host-1", "host-9")];
     for (round, text) in wrong.iter().enumerate() {
         let version = 2 - round as u32 % 2;
         let before = stage.containers();
@@ -77,7 +74,11 @@ async fn a_wrong_stack_file_touches_nothing_of_its_stack_and_stops_no_other() {
     }
 
     // A file that yields no name may be any stack that is absent: nothing is removed.
-    stage.repository.write("stacks/left.json", "{ not json").remove("stacks/third.yaml").push("Third goes, left is broken");
+    stage
+        .repository
+        .write("stacks/left.json", "{ not json")
+        .remove("stacks/third.yaml")
+        .push("Third goes, left is broken");
     let before = stage.containers();
     let done = stage.keep_going().await;
     assert!(done.steps.is_empty(), "{:?}", done.steps);
@@ -88,7 +89,6 @@ async fn a_wrong_stack_file_touches_nothing_of_its_stack_and_stops_no_other() {
     assert_eq!(done.changes(), ["left/web-1 replace", "third/web-1 remove"]);
     assert_eq!(stage.names("host-3"), Vec::<String>::new());
     stage.is_settled().await;
-    println!("{}", stage.repository.ledger_log().join("\n"));
 }
 
 fn left(version: u32) -> String {
@@ -112,7 +112,11 @@ async fn a_wrong_host_file_holds_everything() {
     assert!(refused.outcome.refused);
     let done = stage.keep_going().await;
     assert!(done.steps.is_empty(), "{:?}", done.steps);
-    assert!(done.holds().iter().any(|hold| hold.starts_with("inventory-wrong: hosts/host-3.yaml")), "{:?}", done.holds());
+    assert!(
+        done.holds().iter().any(|hold| hold.starts_with("inventory-wrong: hosts/host-3.yaml")),
+        "{:?}",
+        done.holds()
+    );
     assert_eq!(stage.containers(), before);
     stage.repository.remove(path).push("Remove the stack meanwhile");
     let done = stage.keep_going().await;

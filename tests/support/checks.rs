@@ -75,7 +75,9 @@ pub fn same_in_same_out(line: &Line, pass: &Pass) -> Verdict {
         lost: pass.lost.clone(),
     };
     let plan = line.plan(&shuffled);
-    check(law, plan == pass.plan, || format!("engines that list in another order give\n{plan:#?}\nnot\n{:#?}", pass.plan))
+    check(law, plan == pass.plan, || {
+        format!("engines that list in another order give\n{plan:#?}\nnot\n{:#?}", pass.plan)
+    })
 }
 
 /// 3: containers, networks and volumes that are not ours are as they were.
@@ -218,7 +220,9 @@ fn complete(pass: &Pass, slug: &StackSlug, record: &Record, machines: &Machines)
             let recorded = running.and_then(|running| running.get(&id));
             let placed = pass.placement.mapping.get(&id);
             let same = recorded.map(|r| (&r.host, &r.ports)) == placed.map(|p| (&p.host, &p.ports));
-            check(law, recorded.is_some() && same, || format!("{id} is recorded as {recorded:?}, placed is {placed:?}"))?;
+            check(law, recorded.is_some() && same, || {
+                format!("{id} is recorded as {recorded:?}, placed is {placed:?}")
+            })?;
         }
     }
     let found: Vec<_> = ours(machines)
@@ -251,7 +255,8 @@ pub fn answers(line: &Line, pass: &Pass) -> Verdict {
                     format!("{} on {endpoint} answers to {names:?}", ours.instance)
                 })?;
                 let published = container.ports.len();
-                let asked = record.running.as_ref().and_then(|r| r.instances.get(&ours.instance)).map(|i| i.ports.len());
+                let asked =
+                    record.running.as_ref().and_then(|r| r.instances.get(&ours.instance)).map(|i| i.ports.len());
                 check("ports (DESIGN 5)", asked == Some(published), || {
                     format!("{} on {endpoint} publishes {:?}, asked are {asked:?}", ours.instance, container.ports)
                 })?;
@@ -315,11 +320,8 @@ impl Witness for Watch {
 
     fn after(&mut self, line: &Line, pass: &Pass, _: &StackSlug, step: &Step) {
         let (Some(served), Some(begun)) = (&self.served, &self.begun) else { return };
-        let verdicts = [
-            never_two_down(line, pass, served),
-            hands_off(begun, &machines(line)),
-            keeps_data(begun, &machines(line)),
-        ];
+        let verdicts =
+            [never_two_down(line, pass, served), hands_off(begun, &machines(line)), keeps_data(begun, &machines(line))];
         for verdict in verdicts {
             self.note(verdict, step);
         }

@@ -195,16 +195,8 @@ impl Line {
             logins: &Logins::new(),
         };
         images::resolve(&question, &mut world).await;
-        let mut pass = Pass {
-            desired,
-            ledger: self.ledger.clone(),
-            wants,
-            placement,
-            world,
-            before,
-            plan: Plan::default(),
-            lost,
-        };
+        let mut pass =
+            Pass { desired, ledger: self.ledger.clone(), wants, placement, world, before, plan: Plan::default(), lost };
         pass.plan = self.plan(&pass);
         self.say_plan(&pass.plan);
         pass
@@ -341,10 +333,7 @@ impl Line {
             .collect()
     }
 
-    async fn carry_whole(
-        &mut self,
-        begun: &BTreeMap<StackSlug, (Want, StackPlan)>,
-    ) -> BTreeMap<StackSlug, Applied> {
+    async fn carry_whole(&mut self, begun: &BTreeMap<StackSlug, (Want, StackPlan)>) -> BTreeMap<StackSlug, Applied> {
         let (progress, mut reports) = mpsc::unbounded_channel();
         let works = begun.iter().map(|(slug, (_, plan))| self.work(slug, plan, plan.steps.clone(), &progress));
         let works: Vec<Work> = works.collect();

@@ -254,11 +254,7 @@ pub fn images() -> BoxedStrategy<Image> {
 /// Services whose images work, or may fail.
 pub fn services(images: BoxedStrategy<Image>) -> BoxedStrategy<ServiceShape> {
     let ports = vec![PortShape::Inside, PortShape::Chosen, PortShape::Explicit(80), PortShape::Explicit(81)];
-    let needs = proptest::collection::btree_map(
-        0u8..3,
-        mostly(WaitForHealthy::Yes, &[WaitForHealthy::No]),
-        0..=2,
-    );
+    let needs = proptest::collection::btree_map(0u8..3, mostly(WaitForHealthy::Yes, &[WaitForHealthy::No]), 0..=2);
     (
         (images, 0u8..4, mostly(PortShape::None, &ports), mostly(false, &[true])),
         (mostly(1u32, &[2, 3]), needs, mostly(None, &[Some(0u8), Some(1), Some(2)])),

@@ -112,8 +112,15 @@ fn of_stack(slug: &StackSlug, stack: &StackPlan) -> String {
             let _ = writeln!(text, "  {} {line}", painted(CHANGED, "*"));
         }
     }
-    for hold in &stack.holds {
+    // The brake itself names these instances below; a line for each would bury it.
+    let (braked, others): (Vec<&Hold>, Vec<&Hold>) =
+        stack.holds.iter().partition(|hold| matches!(hold, Hold::RemovalBraked { .. }));
+    for hold in others {
         text.push_str(&held("  ", hold));
+    }
+    if !braked.is_empty() {
+        let removals = count(braked.len(), "removal waits", "removals wait");
+        let _ = writeln!(text, "  {} {removals} for an acknowledgement", painted(WARN, "! held (removal-braked)"));
     }
     let kept = stack.changes.iter().filter(|c| c.bucket == Bucket::Keep).count();
     if kept > 0 {
@@ -180,12 +187,12 @@ fn details(change: &Change) -> String {
     text
 }
 
-/// Name, before and after, place.
+/// The name; before, after and place.
 fn field(field: &FieldChange) -> Vec<String> {
     // A value that is not shown stands as `#` and the beginning of its digest.
     let value = |text: &String| match text.strip_prefix('#') {
         Some(_) if field.name.starts_with("environment.") => painted(FAINT, "(hidden)"),
-        Some(_) | None => short(text, LONGEST_VALUE),
+        Some(_) | None => short(&short_digests(text), LONGEST_VALUE),
     };
     let change = match (&field.before, &field.after) {
         (Some(before), Some(after)) => {
@@ -196,8 +203,25 @@ fn field(field: &FieldChange) -> Vec<String> {
         (Some(before), None) => format!("{} {}", painted(GONE, "-"), value(before)),
         (None, None) => "changed".to_owned(),
     };
-    let at = field.at.as_ref().map(|span| painted(FAINT, plain(&span.to_string()))).unwrap_or_default();
-    vec![plain(&field.name), change, at]
+    let at =
+        field.at.as_ref().map(|span| format!("  {}", painted(FAINT, plain(&span.to_string())))).unwrap_or_default();
+    vec![plain(&field.name), format!("{change}{at}")]
+}
+
+/// `sha256:` and 64 hex digits say no more to a reader than the first twelve.
+fn short_digests(text: &str) -> String {
+    const ALGORITHM: &str = "sha256:";
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(ALGORITHM) {
+        let (before, after) = rest.split_at(at + ALGORITHM.len());
+        let digits = after.bytes().take_while(u8::is_ascii_hexdigit).count();
+        shown.push_str(before);
+        shown.push_str(&after[..digits.min(12)]);
+        rest = &after[digits..];
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// A hold: its name, its reasons a line each, and what lifts it.
@@ -214,20 +238,20 @@ pub fn held(indent: &str, hold: &Hold) -> String {
     let _ =
         writeln!(text, "{indent}{} {} {first}", painted(WARN, "!"), painted(WARN, format!("held ({})", hold.name())));
     for line in lines {
-        let _ = writeln!(text, "{indent}      {}", plain(line));
+        let _ = writeln!(text, "{indent}    {}", plain(line));
     }
     if let Hold::Unplaced { unplaced, .. } = hold {
         for (host, refusals) in &unplaced.refusals {
             let reasons: Vec<String> = refusals.iter().map(|refusal| plain(&refusal.to_string())).collect();
-            let _ = writeln!(text, "{indent}      {host} {}", reasons.join(", "));
+            let _ = writeln!(text, "{indent}    {host} {}", reasons.join(", "));
         }
     }
     if let Hold::Brake(braked) = hold {
         let names: Vec<String> = braked.removals.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "{indent}      {} {}", painted(FAINT, "to be removed:"), names.join(", "));
+        let _ = writeln!(text, "{indent}    {} {}", painted(FAINT, "to be removed:"), names.join(", "));
     }
     if let Some(remedy) = remedy(hold) {
-        let _ = writeln!(text, "{indent}      {} {remedy}", painted(FAINT, "to lift it:"));
+        let _ = writeln!(text, "{indent}    {} {remedy}", painted(FAINT, "to lift it:"));
     }
     text
 }

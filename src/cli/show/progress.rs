@@ -27,6 +27,7 @@ pub struct Narrator {
     steps: Steps,
     /// What was shown of the last pass, so that the same is not shown again.
     last: Option<Said>,
+    last_failure: String,
 }
 
 /// Whether each step that ends well is told, too.
@@ -46,14 +47,14 @@ struct Said {
 
 impl Narrator {
     pub fn new(branch: &str, steps: Steps) -> Self {
-        Self { branch: branch.to_owned(), steps, last: None }
+        Self { branch: branch.to_owned(), steps, last: None, last_failure: String::new() }
     }
 
     /// The lines for an event; empty when there is nothing new in it.
     pub fn tell(&mut self, event: &Event) -> String {
         match event {
             Event::Passed(pass) => self.passed(pass),
-            Event::PassFailed(why) => format!("{} {}\n", painted(BAD, "the pass failed:"), plain(why)),
+            Event::PassFailed(why) => self.pass_failed(why),
             Event::Progress(progress) => self.progress(progress),
             Event::Ended(ended) => self::ended(ended),
             Event::Committed { revision, message } => {
@@ -66,7 +67,16 @@ impl Narrator {
         }
     }
 
+    fn pass_failed(&mut self, why: &str) -> String {
+        if self.last_failure == why {
+            return String::new();
+        }
+        self.last_failure = why.to_owned();
+        format!("{} {}\n", painted(BAD, "the pass failed:"), plain(why))
+    }
+
     fn passed(&mut self, pass: &Pass) -> String {
+        self.last_failure.clear();
         let said = Said {
             plan: pass.plan.digest(),
             steps: !pass.plan.is_empty(),

@@ -15,6 +15,15 @@ use crate::model::stack::{Protocol, Restart, Settings};
 use crate::model::world::EngineSeen;
 use crate::name::ContainerName;
 
+/// How an engine ended, which decides what it does with its containers when it is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineEnd {
+    /// It starts again what was not stopped.
+    Stopped,
+    /// It leaves everything exited.
+    Killed,
+}
+
 impl MemoryEngine {
     /// `docker kill`: it stays exited, with 137, under every restart policy.
     ///
@@ -117,8 +126,8 @@ impl MemoryEngine {
         self.with(|machine, _| machine.addresses = Some(addresses));
     }
 
-    /// The engine is stopped and started: what ran exits, and runs again if its restart policy says so.
-    pub fn restart_engine(&self) {
+    /// The engine ends and is there again; streams break.
+    pub fn restart_engine(&self, end: EngineEnd) {
         self.with(|machine, now| {
             let up: Vec<(String, Restart)> = machine
                 .containers
@@ -127,10 +136,10 @@ impl MemoryEngine {
                 .map(|c| (c.id.clone(), c.request.restart))
                 .collect();
             for (id, restart) in up {
-                machine.end(&id, 255);
-                match restart {
-                    Restart::UnlessStopped | Restart::OnFailure => machine.start_again(&id, now),
-                    Restart::No => {}
+                machine.end(&id, 0);
+                match (end, restart) {
+                    (EngineEnd::Stopped, Restart::UnlessStopped) => machine.start_again(&id, now),
+                    (EngineEnd::Stopped, Restart::OnFailure | Restart::No) | (EngineEnd::Killed, _) => {}
                 }
             }
         });
