@@ -186,7 +186,8 @@ pub fn truth(line: &Line, pass: &Pass) -> Verdict {
     let law = "law 14, truth";
     let machines = machines(line);
     for (slug, record) in &line.ledger.records {
-        check(law, record.next.is_none(), || format!("at rest {slug} is still on its way: {record:#?}"))?;
+        let is_held = record.status == StackStatus::Held;
+        check(law, record.next.is_none() || is_held, || format!("at rest {slug} is still on its way: {record:#?}"))?;
         for (id, instance) in record.running.iter().flat_map(|running| &running.instances) {
             let HostView::Seen(_) = pass.world.host(&instance.host) else { continue };
             let endpoint = &pass.world.hosts[&instance.host];
