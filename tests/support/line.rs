@@ -432,8 +432,10 @@ impl Line {
             let before = self.ledger.records.get(slug);
             let input = status_input(pass, before, want, plan, &world, Some(&applied[slug]));
             let after = status::end(&input);
-            if after.as_ref() != before {
+            let hosts = hosts::with_new_volumes(&self.ledger.hosts, &world, OWNER);
+            if after.as_ref() != before || hosts != self.ledger.hosts {
                 set(&mut self.ledger.records, slug, after);
+                self.ledger.hosts = hosts;
                 self.committed();
             }
         }
