@@ -291,6 +291,8 @@ pub struct Watch {
     /// Instances of services with several that served when the pass began.
     served: Option<BTreeSet<InstanceId>>,
     begun: Option<Machines>,
+    /// Instances of which we stopped a container.
+    stopped: BTreeSet<InstanceId>,
     pub broken: Vec<String>,
 }
 
@@ -298,6 +300,7 @@ impl Watch {
     pub fn verdict(&mut self) -> Verdict {
         self.served = None;
         self.begun = None;
+        self.stopped.clear();
         let broken = std::mem::take(&mut self.broken);
         if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
     }
@@ -320,9 +323,17 @@ impl Witness for Watch {
     }
 
     fn after(&mut self, line: &Line, pass: &Pass, _: &StackSlug, step: &Step) {
+        if let (Act::Stop { .. } | Act::Remove { .. } | Act::GiveUpName { .. }, Some(id)) = (&step.act, &step.instance)
+        {
+            self.stopped.insert(id.clone());
+        }
         let (Some(served), Some(begun)) = (&self.served, &self.begun) else { return };
-        let verdicts =
-            [never_two_down(line, pass, served), hands_off(begun, &machines(line)), keeps_data(begun, &machines(line))];
+        let served: BTreeSet<InstanceId> = served.intersection(&self.stopped).cloned().collect();
+        let verdicts = [
+            never_two_down(line, pass, &served),
+            hands_off(begun, &machines(line)),
+            keeps_data(begun, &machines(line)),
+        ];
         for verdict in verdicts {
             self.note(verdict, step);
         }
