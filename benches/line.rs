@@ -18,9 +18,10 @@ use bayplan::apply::Progress;
 use bayplan::controller::{Event, run};
 use bayplan::model::config::{Config, Push};
 use bayplan::model::policy::Policy;
-use bayplan::reconcile::understand::{Understood, understand};
+use bayplan::reconcile::understand::understand;
 use bayplan::reconcile::{self, Context, Look};
 use bayplan::source::{self, Snapshot};
+use bayplan::validate::cache::Cache;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +78,6 @@ async fn snapshot(repository: &Repository) -> Snapshot {
 
 async fn checking(repository: &Repository) {
     let snapshot = snapshot(repository).await;
-    let policy = Policy::default();
     let mut floor = Vec::new();
     let mut cold = Vec::new();
     let mut warm = Vec::new();
@@ -87,9 +87,9 @@ async fn checking(repository: &Repository) {
             let _: serde_yaml::Value = serde_yaml::from_str(&file.text).expect("YAML");
         }
         floor.push(begun.elapsed());
-        let mut known = Understood::default();
+        let mut known = Cache::new(Policy::default());
         let begun = Instant::now();
-        let (desired, _) = understand(&mut known, &snapshot, &policy);
+        let (desired, _) = understand(&mut known, &snapshot);
         cold.push(begun.elapsed());
         assert_eq!(desired.stacks.len(), STACKS);
         let mut changed = snapshot.clone();
@@ -97,7 +97,7 @@ async fn checking(repository: &Repository) {
         file.text = stack(7, version + 2).into();
         file.blob = format!("{version}").into();
         let begun = Instant::now();
-        understand(&mut known, &changed, &policy);
+        understand(&mut known, &changed);
         warm.push(begun.elapsed());
     }
     println!("floor: serde_yaml reads {STACKS} stacks       {}", median(floor));

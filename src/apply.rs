@@ -9,6 +9,7 @@ mod health;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
@@ -19,6 +20,7 @@ use crate::name::image::ImageRef;
 use crate::name::{HostName, StackSlug};
 use crate::plan::outcome::{Applied, Failure, Verdict};
 use crate::plan::step::{Act, RunAction, Step};
+use crate::secret::Secret;
 
 /// How many of a failing container's last log lines are shown.
 const LOG_LINES: u32 = 20;
@@ -38,6 +40,9 @@ pub enum Progress {
 pub struct Work {
     pub stack: StackSlug,
     pub steps: Arc<Vec<Step>>,
+    /// The values of the stack's variables. A container that was made in an earlier apply prints them too, and an action
+    /// may run in another service's container.
+    pub secrets: BTreeSet<Secret<String>>,
     pub engines: Engines,
     pub logins: Arc<Logins>,
     /// Ends the work at the next step's border.
@@ -97,7 +102,7 @@ impl Work {
             }
             Err(Trouble { verdict, why, log }) => {
                 tracing::warn!(stack = %stack, host = %host, step = what, why, "step failed");
-                let log = self.without_secrets(step, log);
+                let log = self.without_secrets(log);
                 let failure = Failure { step: index, host, instance: step.instance.clone(), what, verdict, why, log };
                 self.tell(Progress::StepFailed { stack, failure: failure.clone() });
                 Err(failure)
@@ -127,7 +132,9 @@ impl Work {
             Act::AwaitHealthy { container, gate } => health::await_healthy(engine.as_ref(), container, gate).await?,
             Act::RunAction(action) => run_action(engine.as_ref(), action).await?,
             Act::TakeName { container, network, aliases } => engine.set_aliases(container, network, aliases).await?,
-            Act::GiveUpName { container, network } => engine.set_aliases(container, network, &[]).await?,
+            Act::GiveUpName { container, network, linger } => {
+                give_up_name(engine.as_ref(), container, network, *linger).await?;
+            }
             Act::Stop { container, grace } => engine.stop(container, *grace).await?,
             Act::Remove { container } => engine.remove(container).await?,
             Act::Rename { container, name } => engine.rename(container, name).await?,
@@ -142,29 +149,9 @@ impl Work {
     }
 
     /// A container may print its own variables; what was given to it as one is not shown.
-    fn without_secrets(&self, step: &Step, log: Vec<String>) -> Vec<String> {
-        let secrets: Vec<&String> = self
-            .steps
-            .iter()
-            .filter(|other| other.instance == step.instance)
-            .filter_map(|other| match &other.act {
-                Act::Create(request) => Some(request.environment.values().map(crate::secret::Secret::expose)),
-                Act::Pull { .. }
-                | Act::CreateNetwork(_)
-                | Act::CreateVolume(_)
-                | Act::Start { .. }
-                | Act::AwaitHealthy { .. }
-                | Act::RunAction(_)
-                | Act::TakeName { .. }
-                | Act::GiveUpName { .. }
-                | Act::Stop { .. }
-                | Act::Remove { .. }
-                | Act::Rename { .. }
-                | Act::RemoveNetwork { .. } => None,
-            })
-            .flatten()
-            .filter(|value| value.len() >= SHORTEST_SECRET)
-            .collect();
+    fn without_secrets(&self, log: Vec<String>) -> Vec<String> {
+        let values = self.secrets.iter().map(Secret::expose);
+        let secrets: Vec<&String> = values.filter(|value| value.len() >= SHORTEST_SECRET).collect();
         let redact =
             |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret.as_str(), "[redacted]"));
         log.into_iter().map(redact).collect()
@@ -200,6 +187,22 @@ async fn last_words(engine: &dyn Engine, container: &str) -> Vec<String> {
 async fn refused_start(engine: &dyn Engine, container: &str, error: EngineError) -> Trouble {
     let log = last_words(engine, container).await;
     Trouble { log, ..Trouble::from(error) }
+}
+
+/// One that answers to no name, as it never took over, is asked by nobody: there is nothing to linger for.
+async fn give_up_name(
+    engine: &dyn Engine,
+    container: &str,
+    network: &str,
+    linger: Duration,
+) -> Result<(), EngineError> {
+    let detail = engine.container(container).await?;
+    let answers = detail.is_some_and(|d| d.aliases.get(network).is_some_and(|names| !names.is_empty()));
+    if answers {
+        engine.set_aliases(container, network, &[]).await?;
+        tokio::time::sleep(linger).await;
+    }
+    Ok(())
 }
 
 async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Trouble> {

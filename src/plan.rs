@@ -21,10 +21,12 @@ pub mod want;
 mod cause;
 mod decide;
 mod differ;
+mod furnish;
 mod index;
 mod network;
 mod order;
 mod removal;
+mod unseen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -46,6 +48,7 @@ use crate::plan::change::Change;
 use crate::plan::hold::Hold;
 use crate::plan::step::Step;
 use crate::plan::want::Want;
+use crate::secret::Secret;
 
 /// Everything that a plan is computed from.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +102,8 @@ pub struct Planned {
     pub resolved: ResolvedImage,
     /// Of its request.
     pub digest: Digest,
+    /// The values of its variables: its container may print them, and they must not be shown then.
+    pub secrets: BTreeSet<Secret<String>>,
 }
 
 impl Plan {
@@ -132,6 +137,13 @@ impl Plan {
             })
             .collect();
         Digest::of(json!(changes).to_string().as_bytes())
+    }
+}
+
+impl StackPlan {
+    /// The values of all variables of its instances.
+    pub fn secrets(&self) -> BTreeSet<Secret<String>> {
+        self.instances.values().flat_map(|planned| planned.secrets.iter().cloned()).collect()
     }
 }
 

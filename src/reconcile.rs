@@ -7,7 +7,7 @@
 
 pub mod site;
 mod acknowledge;
-mod previous;
+pub mod previous;
 pub mod understand;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,10 +102,10 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
     let revision = head.ok_or(PassError::NoCommit { branch })?;
     let owner = site.owner(&revision).await?;
     let snapshot = site.source.snapshot(&revision).await?;
-    let (desired, report) = understand::understand(&mut site.understood, &snapshot, &site.config.policy);
+    let (desired, report) = understand::understand(&mut site.checked, &snapshot);
     let ledger = site.ledger.read().await?;
 
-    let before = last_good(site, &desired, &ledger).await?;
+    let before = last_good(site, &snapshot, &desired, &ledger).await?;
     let revisions = revisions(site, &revision, &desired).await?;
     site.connect(&desired.inventory);
     let mut world = match look {
@@ -199,6 +199,7 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
 /// The stacks as they last ran well, where that is not what the head says. One that cannot be read any more is absent.
 async fn last_good(
     site: &mut Site,
+    head: &Snapshot,
     desired: &Desired,
     ledger: &Ledger,
 ) -> Result<BTreeMap<StackSlug, Arc<Stack>>, PassError> {
@@ -213,7 +214,7 @@ async fn last_good(
             Err(SourceError::NoSuchRevision { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        let stack = understand::stack(&site.understood, &snapshot.files, &slug, &site.config.policy);
+        let stack = understand::stack(&site.checked, head, &snapshot.files, &slug);
         site.last_good.insert(slug, (last, stack));
     }
     Ok(site.last_good.iter().filter_map(|(slug, (_, stack))| Some((slug.clone(), stack.clone()?))).collect())

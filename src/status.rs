@@ -110,7 +110,8 @@ fn gone(input: &Input<'_>, mut record: Record, why: &Gone) -> Option<Record> {
 
 fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revision, why: &Why) {
     record.actions.extend(actions_done(input));
-    let now = deployment(input, stack, revision);
+    let mut now = deployment(input, stack, revision);
+    let waiting = waiting_removals(input, record);
     let failures: &[Failure] = input.applied.map_or(&[], |applied| &applied.failures);
     let is_new = record.running.as_ref().is_none_or(|running| running.content != stack.content);
     let held = input.plan.holds.iter().any(Hold::holds_the_stack);
@@ -165,10 +166,28 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
         _ if held => StackStatus::Held,
         _ if sick || healths.contains(&InstanceHealth::Unknown) => StackStatus::Degraded,
         Why::BadContent(_) => StackStatus::RolledBack,
-        Why::Head | Why::WrongAtHead => StackStatus::Running,
+        Why::Head | Why::WrongAtHead | Why::MayBeIn(_) => StackStatus::Running,
     };
+    now.instances.extend(waiting);
     record.running = Some(now);
     record.next = None;
+}
+
+/// Instances that nothing asks for and that the brake keeps: forgotten, they would go without a word the next time.
+fn waiting_removals(input: &Input<'_>, record: &Record) -> BTreeMap<InstanceId, InstanceRecord> {
+    let is_held = |id: &InstanceId| {
+        let holds = &input.plan.holds;
+        holds.iter().any(|hold| matches!(hold, Hold::RemovalBraked { instance } if instance == id))
+    };
+    let running = record.running.iter().flat_map(|running| &running.instances);
+    let mut waiting: BTreeMap<_, _> =
+        running.filter(|(id, _)| is_held(id)).map(|(id, instance)| (id.clone(), instance.clone())).collect();
+    // After the steps only the hosts that had some were looked at.
+    for (id, instance) in waiting.iter_mut().filter(|(_, instance)| input.world.hosts.contains_key(&instance.host)) {
+        let may_complete = instance.health == InstanceHealth::Completed;
+        look(input, id, instance, may_complete);
+    }
+    waiting
 }
 
 fn mark_bad(record: &mut Record, stack: &Stack, reason: &str) {

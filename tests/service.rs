@@ -167,6 +167,24 @@ async fn a_push_reaches_real_engines_and_a_stop_leaves_them_running() {
     assert_eq!(fleet.docker_text(&host, &["inspect", "-f", "{{.State.Running}}", "shop-web-1"]), "true");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_behind_a_url_is_polled_and_is_given_the_ledger() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(2);
+    simulated.write_hosts(&repository);
+    repository.write("stacks/shop.yaml", &shop("web:1")).push("Deploy the shop");
+    let config = Config { poll_interval: Duration::from_millis(100), ..Config::default() };
+    let url = format!("file://{}", repository.bare().display());
+    let mut service = Service::start(simulated.site_at(&url, &repository, config).await);
+    service.committed("shop runs at").await;
+    repository.write("stacks/shop.yaml", &shop("web:2")).push("A new web");
+    service.committed("Deploying shop").await;
+    service.committed("shop runs at").await;
+    service.stop().await;
+    let log = repository.ledger_log();
+    assert!(log[0].starts_with("shop runs at"), "what was committed last was pushed: {log:#?}");
+}
+
 fn names(engine: &bayplan::engine::memory::MemoryEngine) -> Vec<String> {
     containers(engine).into_iter().map(|(name, _)| name).collect()
 }

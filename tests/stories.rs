@@ -6,6 +6,24 @@ mod fleet;
 mod repository;
 #[path = "support/site.rs"]
 mod site;
+#[path = "support/stage.rs"]
+mod stage;
 
+#[path = "stories/conflicts.rs"]
+mod conflicts;
+#[path = "stories/failure.rs"]
+mod failure;
+#[path = "stories/hosts.rs"]
+mod hosts;
+#[path = "stories/pull.rs"]
+mod pull;
+#[path = "stories/removal.rs"]
+mod removal;
 #[path = "stories/seed.rs"]
 mod seed;
+#[path = "stories/strategies.rs"]
+mod strategies;
+#[path = "stories/updates.rs"]
+mod updates;
+#[path = "stories/wrong.rs"]
+mod wrong;

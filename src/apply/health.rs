@@ -164,12 +164,20 @@ async fn inside(engine: &dyn Engine, container: &str, command: &[String], limit:
             Some(0) => Answer::Healthy,
             // As shells and engines say it: the program cannot be run, or is not there.
             Some(126 | 127) => Answer::Silence(format!("`{}` cannot be run inside it", command.join(" "))),
+            Some(_) if is_of_another_kind(&outcome.output) => {
+                Answer::Silence(format!("its own `{}` does not know the options", command[0]))
+            }
             Some(code) => Answer::NotYet(format!("`{}` ended with {code}", command.join(" "))),
             None => Answer::NotYet(format!("`{}` did not end in time", command.join(" "))),
         },
         Err(error) if error.is_transient() => Answer::NotYet(error.to_string()),
         Err(error) => Answer::Silence(error.to_string()),
     }
+}
+
+/// Small images bring small versions of programs: `nc` of some has no `-z`.
+fn is_of_another_kind(output: &str) -> bool {
+    ["invalid option", "unrecognized option", "unknown option"].iter().any(|text| output.contains(text))
 }
 
 async fn question(address: SocketAddr, ask: &Ask, limit: Duration) -> Answer {

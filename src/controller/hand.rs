@@ -87,6 +87,7 @@ impl InHand {
         let work = Work {
             stack: slug.clone(),
             steps: Arc::new(self.plan.steps.clone()),
+            secrets: self.plan.secrets(),
             engines: site.engines.clone(),
             logins: site.logins.clone(),
             stop: self.stop.clone(),

@@ -60,6 +60,7 @@ pub async fn once(
     let mut ended: BTreeMap<StackSlug, Ended> = BTreeMap::new();
     let mut rounds: BTreeMap<StackSlug, u32> = BTreeMap::new();
     let mut given_up: BTreeSet<StackSlug> = BTreeSet::new();
+    let mut looks = 0;
     loop {
         let pass = reconcile::pass(site, Look::Hosts, &context).await?;
         let refused = options.wrong_files == WrongFiles::Refuse && pass.report.has_errors();
@@ -77,7 +78,13 @@ pub async fn once(
         let _ = events.send(Event::Passed(Box::new(pass.clone())));
         let begun = begun(&pass, &given_up, &rounds, stop);
         let written = write::pass(site, &pass, &begun, &BTreeMap::new(), &BTreeSet::new()).await?;
+        // What was just noted of hosts may give a place to what has none: a port is free again, a host is back.
+        let is_better_known = written.as_ref().is_some_and(|written| written.hosts_changed);
         tell(events, written);
+        if begun.is_empty() && is_better_known && !stop.is_cancelled() && looks < MOST_ROUNDS {
+            looks += 1;
+            continue;
+        }
         if begun.is_empty() || stop.is_cancelled() {
             push(site, events).await;
             return Ok(Outcome { first: first.unwrap_or_else(|| pass.clone()), last: pass, ended, refused: false });

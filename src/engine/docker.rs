@@ -11,8 +11,11 @@ mod failure;
 mod named;
 mod networks;
 mod output;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -31,7 +34,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::engine::{
     ContainerDetail, Engine, EngineError, EngineEvent, ExecOutcome, ExecRequest, ImageDetail, Locality, RegistryLogin,
@@ -50,6 +53,9 @@ const STARTS_AT_ONCE: usize = 8;
 
 /// One pull already runs its layers in parallel; a second hides the latency of the registry.
 const PULLS_AT_ONCE: usize = 2;
+
+const LIST_POLL: Duration = Duration::from_millis(10);
+const LIST_POLLS: u32 = 100;
 
 /// The API library's own limit covers only the head of an answer; ours are the ones that count.
 const LIBRARY_TIMEOUT_SECONDS: u64 = 7 * 24 * 3600;
@@ -198,6 +204,25 @@ impl Docker {
             Some(detail) if same(&detail, LABEL_OWNER) && same(&detail, LABEL_DIGEST) => Ok(detail.seen.id),
             Some(_) | None => Err(EngineError::NameInUse { name: request.name.to_string() }),
         }
+    }
+
+    /// Waits until the list knows that a container was stopped.
+    ///
+    /// Engine 26 answers a stop some 5 to 60 ms before its list says `exited`, and a pass that lists in between would
+    /// see what is no longer so. After [`LIST_POLLS`] it is left at that: a full look comes every minute.
+    async fn wait_for_list(&self, id: &str) -> Result<(), EngineError> {
+        const CALL: &str = "list containers";
+        let filters = HashMap::from([("id", vec![id])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        for _ in 0..LIST_POLLS {
+            let work = self.api.list_containers(Some(options.clone()));
+            let listed = self.ask(CALL, deadline::READ, work).await?;
+            if listed.into_iter().all(|summary| answer::is_stopped(&summary)) {
+                break;
+            }
+            sleep(LIST_POLL).await;
+        }
+        Ok(())
     }
 
     /// Reads the stream of a pull or an import, each part of which is progress.
@@ -382,7 +407,8 @@ impl Engine for Docker {
         let work = self.api.stop_container(id, Some(options));
         match self.ask(CALL, deadline::stop(grace), work).await {
             Err(EngineError::NotFound { .. }) => Ok(()),
-            other => other,
+            Err(error) => Err(error),
+            Ok(()) => self.wait_for_list(id).await,
         }
     }
 

@@ -17,8 +17,9 @@ pub struct World {
     pub engines: BTreeMap<Endpoint, EngineView>,
     /// Hosts that have an endpoint. A host of the inventory that is not here cannot be asked at all.
     pub hosts: BTreeMap<HostName, Endpoint>,
-    /// Image text → host → what it resolves to there, or why it does not.
-    pub images: BTreeMap<String, BTreeMap<HostName, ImageView>>,
+    /// Stack and image text → host → what it resolves to there, or why it does not. Each stack has its own answer: one
+    /// that asks again does not change what others run.
+    pub images: BTreeMap<(StackSlug, String), BTreeMap<HostName, ImageView>>,
 }
 
 /// What is known of the engine of one host.

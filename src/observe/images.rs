@@ -3,8 +3,8 @@
 //! Resolution is sticky: what the record says of a text is kept, and asked again only for a new text, or at a new
 //! revision of a stack whose service says `pullPolicy: always`.
 //!
-//! Never lets one text mean two digests on two hosts: the first host, in name order, that knows it by a registry's
-//! digest decides for all.
+//! Never lets one text mean two digests on two hosts of a stack: the first host, in name order, that knows it by a
+//! registry's digest decides for all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::name::image::ImageRef;
 use crate::name::{HostName, InstanceId, StackSlug};
 use crate::plan::want::Want;
 
-/// What has to be known about one text.
+/// What has to be known about one text of one stack.
 #[derive(Debug, Default)]
 struct Need {
     hosts: BTreeSet<HostName>,
@@ -45,16 +45,16 @@ pub struct Question<'a> {
 pub async fn resolve(question: &Question<'_>, world: &mut World) {
     let needs = needs(question, world);
     // Registries are slow and hosts many: all texts side by side.
-    let asked = needs.iter().map(|(text, need)| async {
+    let asked = needs.iter().map(|((slug, text), need)| async {
         let views = resolve_text(question, world, text, need).await;
-        (text.to_string(), views)
+        ((slug.clone(), text.to_string()), views)
     });
     let images: BTreeMap<_, _> = futures_util::future::join_all(asked).await.into_iter().collect();
     world.images = images;
 }
 
-fn needs(question: &Question<'_>, world: &World) -> BTreeMap<ImageRef, Need> {
-    let mut needs: BTreeMap<ImageRef, Need> = BTreeMap::new();
+fn needs(question: &Question<'_>, world: &World) -> BTreeMap<(StackSlug, ImageRef), Need> {
+    let mut needs: BTreeMap<(StackSlug, ImageRef), Need> = BTreeMap::new();
     let containers = ours_by_instance(question, world);
     for (slug, want) in question.wants {
         let Want::Stack { stack, revision, .. } = want else { continue };
@@ -67,7 +67,7 @@ fn needs(question: &Question<'_>, world: &World) -> BTreeMap<ImageRef, Need> {
                 if !matches!(world.host(&placed.host), HostView::Seen(_)) {
                     continue;
                 }
-                let need = needs.entry(service.image.clone()).or_default();
+                let need = needs.entry((slug.clone(), service.image.clone())).or_default();
                 need.hosts.insert(placed.host.clone());
                 need.never_pull |= service.pull == PullPolicy::Never;
                 need.ask_again |= service.pull == PullPolicy::Always && is_new;
@@ -82,10 +82,12 @@ type Containers<'a> = BTreeMap<(InstanceId, HostName), &'a ContainerSeen>;
 
 fn ours_by_instance<'a>(question: &Question<'_>, world: &'a World) -> Containers<'a> {
     let mut containers = Containers::new();
-    for view in world.engines.values() {
+    for (endpoint, view) in &world.engines {
         let crate::model::world::EngineView::Seen(seen) = view else { continue };
         for container in &seen.containers {
-            if let Some(ours) = container.ours(question.owner) {
+            // A host's `endpoint` may have changed: what is on its former engine says nothing of its images now.
+            let ours = container.ours(question.owner);
+            if let Some(ours) = ours.filter(|ours| world.hosts.get(&ours.host) == Some(endpoint)) {
                 containers.insert((ours.instance, ours.host), container);
             }
         }

@@ -75,6 +75,9 @@ fn cause(
     }
     match bucket {
         Bucket::Keep => Cause::Unchanged,
+        Bucket::TakeName if is_as_recorded && one.olds.is_empty() => {
+            Cause::Drift("its container is off the stack's network, or under another name".to_owned())
+        }
         Bucket::TakeName => Cause::Unfinished,
         Bucket::RunAction => Cause::Changed(one.service.at.of("/potentialAction").clone()),
         Bucket::Remove => Cause::NotWanted("it is not asked for any more".to_owned()),

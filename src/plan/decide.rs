@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::host::Endpoint;
 use crate::model::mapping::{Mapping, Placed};
 use crate::model::record::{Deployment, Record};
-use crate::model::request::{ContainerRequest, ResolvedImage};
+use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
 use crate::model::stack::{Access, MountSource, NetworkMode, Service, Stack, UpdateOrder};
-use crate::model::world::{ContainerSeen, Health, HostView, ImageView, Presence, State};
+use crate::model::world::{ContainerSeen, Health, ImageView, Presence, State};
 use crate::name::{Digest, InstanceId, Revision, StackSlug};
 use crate::plan::brake::Braked;
 use crate::plan::change::Bucket;
@@ -20,8 +20,9 @@ use crate::plan::health::{Before, HealthGate, gate};
 use crate::plan::hold::Hold;
 use crate::plan::index::{Found, Index};
 use crate::plan::request::{Build, build, refusal};
+use crate::plan::unseen::{self, Unseen};
 use crate::plan::want::{Want, Why};
-use crate::plan::{Input, Planned, StackPlan, cause, order, removal};
+use crate::plan::{Input, Planned, StackPlan, cause, furnish, order, removal};
 
 /// One instance, decided.
 #[derive(Debug)]
@@ -102,6 +103,7 @@ pub fn stack(
         }
     }
     plan.holds.extend(missing_by_others(&scene, &decided));
+    plan.holds.extend(unseen::requirements(&scene, &decided));
     let leftovers = removal::leftovers(input, index, slug, stack, braked, &mut plan);
     let whole = plan.holds.iter().any(holds_whole);
     for one in &decided {
@@ -206,10 +208,18 @@ fn instance<'a>(
     }
     plan.instances.insert(
         id.clone(),
-        Planned { placed: placed.clone(), image: service.image.to_string(), resolved, digest: digest.clone() },
+        Planned {
+            placed: placed.clone(),
+            image: service.image.to_string(),
+            resolved,
+            digest: digest.clone(),
+            secrets: request.environment.values().cloned().collect(),
+        },
     );
-    if let Some(outcome) = unseen(scene, id, placed, &digest) {
-        return outcome;
+    match unseen::judge(scene, id, placed, &digest) {
+        Unseen::Seen => {}
+        Unseen::AsRecorded => return Ok(None),
+        Unseen::Held(hold) => return Err(Some(hold)),
     }
     let endpoint = input.world.hosts.get(&placed.host).expect("a seen host has an endpoint");
     let found = scene.index.instance(id);
@@ -259,25 +269,6 @@ fn instance<'a>(
     }))
 }
 
-/// What happens to an instance whose host was not seen: nothing, if it is recorded there as it is wanted.
-fn unseen<'a>(
-    scene: &Scene<'a>,
-    id: &InstanceId,
-    placed: &Placed,
-    digest: &Digest,
-) -> Option<Result<Option<Decided<'a>>, Option<Hold>>> {
-    let hold = match scene.input.world.host(&placed.host) {
-        HostView::Seen(_) => return None,
-        HostView::Unreachable(why) => {
-            Hold::HostUnreachable { host: placed.host.clone(), why: why.to_owned(), needed_for: id.clone() }
-        }
-        HostView::NoEndpoint => Hold::HostWithoutEndpoint { host: placed.host.clone(), needed_for: id.clone() },
-    };
-    let recorded = scene.record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
-    let is_as_wanted = recorded.is_some_and(|r| &r.digest == digest && r.host == placed.host);
-    Some(if is_as_wanted { Ok(None) } else { Err(Some(hold)) })
-}
-
 fn resolved_image(
     scene: &Scene<'_>,
     service: &Service,
@@ -285,7 +276,8 @@ fn resolved_image(
     placed: &Placed,
 ) -> Result<(ResolvedImage, Presence, bool), Option<Hold>> {
     let text = service.image.to_string();
-    let seen = scene.input.world.images.get(&text).and_then(|hosts| hosts.get(&placed.host));
+    let key = (id.stack.clone(), text.clone());
+    let seen = scene.input.world.images.get(&key).and_then(|hosts| hosts.get(&placed.host));
     match seen {
         Some(ImageView::Resolved { image, presence, has_health_check }) => {
             Ok((image.clone(), *presence, *has_health_check))
@@ -407,9 +399,9 @@ fn bucket(
 
 fn network_name(request: &ContainerRequest) -> &str {
     match &request.network {
-        crate::model::request::NetworkAttachment::Named { network, .. } => network.as_str(),
-        crate::model::request::NetworkAttachment::Host => "host",
-        crate::model::request::NetworkAttachment::None => "none",
+        NetworkAttachment::Named { network, .. } => network.as_str(),
+        NetworkAttachment::Host => "host",
+        NetworkAttachment::None => "none",
     }
 }
 
@@ -440,6 +432,12 @@ pub fn update_order(
     if let Some(port) = clash {
         return (Order::StopFirst, Some(format!("host port {} is held by the old instance", port.host_port)));
     }
+    let is_named_later =
+        matches!(request.network, NetworkAttachment::Named { .. }) && here.iter().any(|old| old.runs());
+    if is_named_later && !request.ports.is_empty() {
+        let why = "it publishes ports, and an engine drops them when a container takes a name over";
+        return (Order::StopFirst, Some(why.to_owned()));
+    }
     match service.update.order {
         UpdateOrder::StartFirst => return (Order::StartFirst, None),
         UpdateOrder::StopFirst => return (Order::StopFirst, Some("`update.order` is `stop-first`".to_owned())),
@@ -468,7 +466,7 @@ pub fn update_order(
 fn missing_by_others(scene: &Scene<'_>, decided: &[Decided<'_>]) -> Vec<Hold> {
     let mut holds: BTreeMap<String, Hold> = BTreeMap::new();
     for one in decided.iter().filter(|one| one.current.is_none()) {
-        for hold in order::missing(scene.input, scene.stack, one) {
+        for hold in furnish::missing(scene.input, scene.stack, one) {
             holds.insert(format!("{hold}"), hold);
         }
     }

@@ -9,6 +9,7 @@ use crate::model::host::Endpoint;
 use crate::model::request::{LABEL_OWNER, LABEL_STACK};
 use crate::model::world::{EngineView, NetworkSeen};
 use crate::name::{HostName, StackSlug};
+use crate::plan::hold::Hold;
 use crate::plan::step::{Act, Step};
 use crate::plan::want::Want;
 use crate::plan::{Input, Plan};
@@ -59,7 +60,7 @@ pub fn remove_unused(input: &Input<'_>, plan: &mut Plan) {
             continue;
         };
         for network in seen.networks.iter().filter(|n| is_ours(n, input.owner)) {
-            if is_wanted(input, network) {
+            if is_wanted(input, endpoint, network) {
                 continue;
             }
             let Some(stack) = network.labels.get(LABEL_STACK).and_then(|s| StackSlug::new(s).ok()) else {
@@ -80,12 +81,22 @@ fn is_ours(network: &NetworkSeen, owner: &str) -> bool {
     network.labels.get(LABEL_OWNER).map(String::as_str) == Some(owner)
 }
 
-fn is_wanted(input: &Input<'_>, network: &NetworkSeen) -> bool {
-    input.wants.iter().any(|(slug, want)| match want {
-        Want::Stack { stack, .. } => stack.network.name.as_str() == network.name,
-        Want::Keep { .. } => network.labels.get(LABEL_STACK).map(String::as_str) == Some(slug.as_str()),
-        Want::Nothing { .. } => {
-            input.in_hand.contains(slug) && network.labels.get(LABEL_STACK).map(String::as_str) == Some(slug.as_str())
+/// Whether an instance that is placed on this engine joins it, or a stack that nobody may touch now made it.
+fn is_wanted(input: &Input<'_>, endpoint: &Endpoint, network: &NetworkSeen) -> bool {
+    input.wants.iter().any(|(slug, want)| {
+        let made_it = network.labels.get(LABEL_STACK).map(String::as_str) == Some(slug.as_str());
+        if input.in_hand.contains(slug) && made_it {
+            return true;
+        }
+        match want {
+            Want::Stack { stack, .. } => {
+                let is_here = |host: &HostName| input.world.hosts.get(host) == Some(endpoint);
+                let placed = &input.placement.mapping;
+                stack.network.name.as_str() == network.name
+                    && placed.iter().any(|(id, placed)| &id.stack == slug && is_here(&placed.host))
+            }
+            Want::Keep { .. } => made_it,
+            Want::Nothing { .. } => false,
         }
     })
 }
@@ -99,6 +110,9 @@ fn remove(
     users: &[&str],
 ) {
     let of_stack = plan.stacks.entry(stack.clone()).or_default();
+    if of_stack.holds.iter().any(Hold::holds_the_stack) {
+        return;
+    }
     let mut after = BTreeSet::new();
     for user in users {
         // A user that stays keeps the network; one that goes in this plan must be gone first.

@@ -135,7 +135,8 @@ fn furnish(world: &mut World, ledger: &Ledger, stack: &Stack) {
             let image =
                 known.map_or_else(|| ResolvedImage::Local(format!("unresolved:{text}")), |r| r.resolved.clone());
             let view = ImageView::Resolved { image, presence: Presence::OnHost, has_health_check: false };
-            world.images.entry(text.clone()).or_default().insert(host.clone(), view);
+            let key = (stack.name.slug().clone(), text.clone());
+            world.images.entry(key).or_default().insert(host.clone(), view);
         }
     }
 }

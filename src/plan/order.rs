@@ -4,25 +4,27 @@
 //! requirements. The old instances stay until every new one of the stack is healthy; only then they go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::model::host::Endpoint;
 use crate::model::record::ActionDone;
-use crate::model::request::{
-    LABEL_OWNER, LABEL_SCHEMA, LABEL_SCHEMA_VERSION, LABEL_STACK, MountKind, NetworkAttachment, NetworkRequest,
-    VolumeRequest,
-};
-use crate::model::stack::{Creation, PotentialAction, Service, Stack, StartOrder, WaitForHealthy};
-use crate::model::world::{EngineSeen, EngineView, Health, State};
+use crate::model::request::NetworkAttachment;
+use crate::model::stack::{PotentialAction, Service, Stack, StartOrder, WaitForHealthy};
+use crate::model::world::{EngineView, Health, State};
 use crate::name::{Digest, HostName, InstanceId, ServiceName};
 use crate::plan::Input;
 use crate::plan::change::Bucket;
 use crate::plan::decide::{Decided, Order, services_in_order};
-use crate::plan::hold::Hold;
+use crate::plan::furnish::{network_to_make, volumes_to_make};
 use crate::plan::index::Found;
 use crate::plan::removal::{Leftover, remove, stop};
 use crate::plan::step::{Act, RunAction, Step};
 
 type Steps = BTreeSet<usize>;
+
+/// Giving a name up takes the container off its network for about 0.1 s. A connection that was being made then is tried
+/// again after 1 s (the first retransmission of a SYN), and one that was open within 0.2 s; both still want an answer.
+const LINGER: Duration = Duration::from_millis(1500);
 
 /// The steps so far, and what later ones have to wait for.
 struct Line<'a> {
@@ -344,7 +346,8 @@ impl<'a> Line<'a> {
             let answers = old.runs() && old.endpoint == one.endpoint && !self.stopped.contains_key(&old.container.id);
             let on_network = network.as_ref().filter(|(name, _)| answers && old.container.networks.contains_key(name));
             if let Some((network, _)) = on_network {
-                let act = Act::GiveUpName { container: old.container.id.clone(), network: network.clone() };
+                let act =
+                    Act::GiveUpName { container: old.container.id.clone(), network: network.clone(), linger: LINGER };
                 after = Steps::from([self.push(one, act, after, "its replacement answers now")]);
             }
             gone.insert(self.remove_once(old, one.service.stop_grace_period, &after, "its replacement is healthy"));
@@ -356,7 +359,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn remove_once(&mut self, found: &Found<'_>, grace: std::time::Duration, after: &Steps, why: &str) -> usize {
+    fn remove_once(&mut self, found: &Found<'_>, grace: Duration, after: &Steps, why: &str) -> usize {
         let mut after = after.clone();
         if let Some(index) = self.stopped.get(&found.container.id) {
             after.insert(*index);
@@ -397,7 +400,7 @@ impl<'a> Line<'a> {
             }
             for found in &leftover.found {
                 let index = if self.stopped.contains_key(&found.container.id) {
-                    self.remove_once(found, std::time::Duration::ZERO, &after, "it is not asked for any more")
+                    self.remove_once(found, Duration::ZERO, &after, "it is not asked for any more")
                 } else {
                     remove(&mut self.steps, &leftover.id, found, &after, "it is not asked for any more")
                 };
@@ -447,73 +450,4 @@ pub fn actions_due<'s>(
         let key = ActionDone { service: service_name.clone(), action: action.name.clone(), digest: digest.clone() };
         is_first && !done.contains(&key)
     })
-}
-
-fn our_labels(input: &Input<'_>, stack: &Stack) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (LABEL_OWNER.to_owned(), input.owner.to_owned()),
-        (LABEL_STACK.to_owned(), stack.name.slug().to_string()),
-        (LABEL_SCHEMA.to_owned(), LABEL_SCHEMA_VERSION.to_owned()),
-    ])
-}
-
-fn network_to_make(input: &Input<'_>, stack: &Stack, one: &Decided<'_>, seen: &EngineSeen) -> Option<NetworkRequest> {
-    let NetworkAttachment::Named { network, .. } = &one.request.network else {
-        return None;
-    };
-    let exists = seen.networks.iter().any(|n| n.name == network.as_str());
-    (!exists && stack.network.creation == Creation::IfMissing).then(|| NetworkRequest {
-        name: network.clone(),
-        labels: our_labels(input, stack),
-        subnet: None,
-    })
-}
-
-fn volumes_to_make(input: &Input<'_>, stack: &Stack, one: &Decided<'_>, seen: &EngineSeen) -> Vec<VolumeRequest> {
-    let mounted = one.request.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Volume(name) => stack.volumes.get(name).map(|volume| (name, volume)),
-        MountKind::Bind(_) | MountKind::Tmpfs => None,
-    });
-    mounted
-        .filter(|(name, volume)| {
-            volume.creation == Creation::IfMissing && !seen.volumes.iter().any(|v| v.name == name.as_str())
-        })
-        .map(|(name, volume)| VolumeRequest {
-            name: name.clone(),
-            driver: volume.driver.clone(),
-            labels: our_labels(input, stack),
-        })
-        .collect()
-}
-
-/// What a new instance needs and somebody else should have made.
-pub fn missing(input: &Input<'_>, stack: &Stack, one: &Decided<'_>) -> Vec<Hold> {
-    let Some(EngineView::Seen(seen)) = input.world.engines.get(one.endpoint) else {
-        return Vec::new();
-    };
-    let slug = stack.name.slug().clone();
-    let host = one.placed.host.clone();
-    let mut holds = Vec::new();
-    if let NetworkAttachment::Named { network, .. } = &one.request.network {
-        match seen.networks.iter().find(|n| n.name == network.as_str()) {
-            None if stack.network.creation == Creation::ByOthers => {
-                holds.push(Hold::NetworkMissing { stack: slug.clone(), host: host.clone(), network: network.clone() });
-            }
-            Some(found) if found.driver != "bridge" => holds.push(Hold::NetworkUnfit {
-                stack: slug.clone(),
-                host: host.clone(),
-                network: network.clone(),
-                why: format!("its driver is `{}`, not `bridge`", found.driver),
-            }),
-            Some(_) | None => {}
-        }
-    }
-    for mount in &one.request.mounts {
-        let MountKind::Volume(name) = &mount.kind else { continue };
-        let by_others = stack.volumes.get(name).is_some_and(|v| v.creation == Creation::ByOthers);
-        if by_others && !seen.volumes.iter().any(|v| v.name == name.as_str()) {
-            holds.push(Hold::VolumeMissing { stack: slug.clone(), host: host.clone(), volume: name.clone() });
-        }
-    }
-    holds
 }

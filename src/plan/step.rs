@@ -43,10 +43,12 @@ pub enum Act {
         network: String,
         aliases: Vec<String>,
     },
-    /// The container answers to no name of ours any more, under the address that it has.
+    /// The container answers to no name of ours any more, under the address that it has; then it is left alone for a
+    /// while, so that whoever asked it in that moment is answered.
     GiveUpName {
         container: String,
         network: String,
+        linger: Duration,
     },
     Stop {
         container: String,

@@ -30,6 +30,8 @@ pub enum Why {
     Head,
     /// Its files are wrong at the head: its last good revision counts.
     WrongAtHead,
+    /// No file asks for it, but these cannot be read and may be it: it keeps its place and is left alone.
+    MayBeIn(Vec<Arc<str>>),
     /// What the head asks for failed before, for this reason: its last good revision counts.
     BadContent(String),
 }
@@ -56,6 +58,9 @@ impl Want {
             Self::Stack { why: Why::Head, .. } | Self::Nothing { why: Gone::NotAskedFor, .. } => Vec::new(),
             Self::Stack { why: Why::WrongAtHead, revision, .. } => {
                 vec![Hold::WrongAtHead { stack: slug.clone(), kept: Some(revision.clone()) }]
+            }
+            Self::Stack { why: Why::MayBeIn(files), .. } => {
+                vec![Hold::NamelessFiles { stack: slug.clone(), files: files.clone() }]
             }
             Self::Stack { why: Why::BadContent(reason), revision, .. } => {
                 vec![Hold::BadContent { reason: reason.clone(), back_to: Some(revision.clone()) }]
@@ -155,19 +160,22 @@ fn want(question: &Question<'_>, slug: &StackSlug) -> Option<Want> {
         // Without a ledger nothing says that it was ours to remove, only a label does.
         return Some(Want::Keep { name, why: vec![Hold::NoLedger { stack: slug.clone() }] });
     }
+    let nameless = &question.desired.nameless;
     // A file that yields no name is known by the path that the stack last came from.
-    let own_file_is_nameless = running
-        .is_some_and(|running| running.files.iter().any(|file| question.desired.nameless.contains(file.as_str())));
+    let own_file_is_nameless =
+        running.is_some_and(|running| running.files.iter().any(|file| nameless.contains(file.as_str())));
     if own_file_is_nameless || question.desired.wrong.contains(slug) {
         return Some(match running {
             Some(_) => last_good(question, slug, name, Why::WrongAtHead),
             None => Want::Keep { name, why: vec![Hold::WrongAtHead { stack: slug.clone(), kept: None }] },
         });
     }
-    if !question.desired.nameless.is_empty() {
-        let files = question.desired.nameless.iter().cloned().collect();
-        let hold = Hold::NamelessFiles { stack: slug.clone(), files };
-        return Some(Want::Keep { name, why: vec![hold] });
+    if !nameless.is_empty() {
+        let files: Vec<Arc<str>> = nameless.iter().cloned().collect();
+        return Some(match running {
+            Some(_) => last_good(question, slug, name, Why::MayBeIn(files)),
+            None => Want::Keep { name, why: vec![Hold::NamelessFiles { stack: slug.clone(), files }] },
+        });
     }
     Some(Want::Nothing { name, why: Gone::NotAskedFor })
 }

@@ -13,9 +13,9 @@ use crate::name::{Revision, StackSlug};
 use crate::observe::Observer;
 use crate::plan::want::LastGood;
 use crate::reconcile::PassError;
-use crate::reconcile::understand::Understood;
 use crate::source::Source;
 use crate::status::hosts::Use;
+use crate::validate::cache::Cache;
 
 /// Makes the engine that listens at an endpoint, or says why there can be none. It connects when first asked something.
 pub type Connect = Arc<dyn Fn(&Host, &Endpoint) -> Result<Arc<dyn Engine>, String> + Send + Sync>;
@@ -30,7 +30,7 @@ pub struct Site {
     pub observer: Observer,
     /// Sampled use of engines.
     pub used: BTreeMap<Endpoint, Use>,
-    pub(super) understood: Understood,
+    pub(super) checked: Cache,
     /// A stack that could be read then and not be understood now is remembered as `None`.
     pub(super) last_good: BTreeMap<StackSlug, (LastGood, Option<Arc<Stack>>)>,
     connect: Connect,
@@ -46,6 +46,7 @@ impl Site {
         connect: Connect,
     ) -> Result<Self, LedgerError> {
         let ledger = crate::ledger::open(&source).await?;
+        let policy = config.policy.clone();
         Ok(Self {
             source,
             ledger,
@@ -54,7 +55,7 @@ impl Site {
             logins,
             observer: Observer::default(),
             used: BTreeMap::new(),
-            understood: Understood::default(),
+            checked: Cache::new(policy),
             last_good: BTreeMap::new(),
             connect,
         })

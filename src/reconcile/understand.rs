@@ -2,27 +2,20 @@
 //!
 //! Takes a snapshot. Gives what it asks for, as far as it could be understood, and what is wrong with it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::diagnostic::Report;
 use crate::files::SourceFile;
 use crate::model::desired::Desired;
-use crate::model::policy::Policy;
 use crate::model::stack::Stack;
 use crate::name::StackSlug;
-use crate::parse::Refused;
+use crate::parse::{self, Kind, Refused};
 use crate::source::{Snapshot, TreeProblemKind};
+use crate::validate::cache::Cache;
 use crate::validate::{self, CheckedFile};
 
-/// Files that were checked, by path and blob. Only those of the last snapshot are remembered.
-#[derive(Debug, Default)]
-pub struct Understood {
-    files: BTreeMap<(Arc<str>, Arc<str>), Arc<CheckedFile>>,
-}
-
 /// What a snapshot asks for.
-pub fn understand(known: &mut Understood, snapshot: &Snapshot, policy: &Policy) -> (Desired, Report) {
+pub fn understand(checked: &mut Cache, snapshot: &Snapshot) -> (Desired, Report) {
     let too_many = snapshot.problems.iter().find_map(|problem| match problem.why {
         TreeProblemKind::TooMany { count } => Some(count),
         TreeProblemKind::Symlink
@@ -34,18 +27,11 @@ pub fn understand(known: &mut Understood, snapshot: &Snapshot, policy: &Policy) 
     if let Some(count) = too_many {
         return validate::too_many(count);
     }
-    let mut files = BTreeMap::new();
-    for file in &snapshot.files {
-        let key = (file.path.clone(), file.blob.clone());
-        let checked = known.files.remove(&key).unwrap_or_else(|| Arc::new(validate::check(file, policy)));
-        files.insert(key, checked);
-    }
-    known.files = files;
     let refused = snapshot.problems.iter().filter_map(|problem| {
         let why = refused(problem.why)?;
         Some(Arc::new(CheckedFile::refused(&problem.path, why)))
     });
-    let all: Vec<Arc<CheckedFile>> = known.files.values().cloned().chain(refused).collect();
+    let all: Vec<Arc<CheckedFile>> = checked.check(&snapshot.files).into_iter().chain(refused).collect();
     validate::validate(&all)
 }
 
@@ -61,11 +47,12 @@ fn refused(why: TreeProblemKind) -> Option<Refused> {
     })
 }
 
-/// A stack as an older revision's files ask for it, among the hosts of the last snapshot. `None` when it is not right
-/// any more: a host that it names is gone, the policy became narrower.
-pub fn stack(known: &Understood, files: &[SourceFile], slug: &StackSlug, policy: &Policy) -> Option<Arc<Stack>> {
-    let hosts = known.files.values().filter(|file| file.path.starts_with("hosts/")).cloned();
-    let then = files.iter().map(|file| Arc::new(validate::check(file, policy)));
+/// A stack as an older revision's files ask for it, among the hosts of the head. `None` when it is not right any more:
+/// a host that it names is gone, or the policy became narrower.
+pub fn stack(checked: &Cache, head: &Snapshot, files: &[SourceFile], slug: &StackSlug) -> Option<Arc<Stack>> {
+    let hosts = head.files.iter().filter(|file| parse::kind(&file.path) == Kind::Host);
+    let hosts = hosts.filter_map(|file| checked.get(&file.path, &file.blob).cloned());
+    let then = files.iter().map(|file| Arc::new(validate::check(file, checked.policy())));
     let (desired, _) = validate::validate(&hosts.chain(then).collect::<Vec<_>>());
     desired.stacks.get(slug).cloned()
 }

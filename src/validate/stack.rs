@@ -337,7 +337,7 @@ fn references(raw: &RawStack, scope: &mut Scope<'_>) {
             if !names.contains(&name) {
                 let subject = format!("`{}` {verb}", service.name.escape_debug());
                 unknown_service(&subject, name, &names, &at, scope);
-            } else if name == service.name && verb != "acts in" {
+            } else if name == service.name && verb == "requires" {
                 let message = format!("`{name}` {verb} itself");
                 scope.report.add(Diagnostic::new(Code::SelfRequirement, message, &at));
             }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ use bayplan::engine::memory::registry::MemoryRegistry;
 use bayplan::engine::memory::script::{ExecScript, ImageScript};
 use bayplan::engine::{ContainerDetail, Engine, ExecRequest};
 use bayplan::model::request::{
-    ContainerRequest, LABEL_DIGEST, LABEL_OWNER, NetworkAttachment, NetworkRequest, ResolvedImage,
+    ContainerRequest, LABEL_DIGEST, LABEL_OWNER, NetworkAttachment, NetworkRequest, ResolvedImage, VolumeRequest,
 };
 use bayplan::model::stack::{Restart, Settings};
 use bayplan::model::world::State;
-use bayplan::name::{ContainerName, NetworkName};
+use bayplan::name::{ContainerName, NetworkName, VolumeName};
 
 use crate::fleet::{Lease, TEST_LABEL, lease_or_leave_out};
 
@@ -47,7 +48,7 @@ pub struct Lab {
 /// Whoever acts behind our back.
 pub enum Behind {
     Memory(MemoryEngine),
-    Fleet { fleet: Arc<Lease>, host: String },
+    Fleet { fleet: Rc<Lease>, host: String },
 }
 
 /// Tries a sentence on an engine in memory.
@@ -60,26 +61,28 @@ pub fn in_memory<F: Future<Output = ()>>(sentence: impl Fn(Lab) -> F) {
 /// Tries a sentence on each engine of the fleet, over each of its doors, all at the same time.
 pub fn on_fleet<F: Future<Output = ()>>(name: &str, sentence: impl Fn(Lab) -> F) {
     let Some(fleet) = lease_or_leave_out(name) else { return };
-    let fleet = Arc::new(fleet);
+    let fleet = Rc::new(fleet);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let labs = fleet_labs(&fleet);
     runtime.block_on(async { futures_util::future::join_all(labs.into_iter().map(sentence)).await });
 }
 
-/// Tries a sentence that disturbs the whole engine, over one door of each host.
+/// Tries a sentence that disturbs the whole engine, over one door of each host, one after another: its faults may block
+/// the thread for seconds.
 pub fn on_each_host<F: Future<Output = ()>>(name: &str, sentence: impl Fn(Lab) -> F) {
     let Some(fleet) = lease_or_leave_out(name) else { return };
-    let fleet = Arc::new(fleet);
+    let fleet = Rc::new(fleet);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let labs = fleet_labs(&fleet).into_iter();
     // Where there are two doors, the one over TCP stands for the host.
     let mut hosts: BTreeMap<String, Lab> = BTreeMap::new();
-    for lab in labs {
+    for lab in fleet_labs(&fleet) {
         hosts.insert(lab.host().to_owned(), lab);
     }
-    runtime.block_on(async { futures_util::future::join_all(hosts.into_values().map(sentence)).await });
+    for lab in hosts.into_values() {
+        runtime.block_on(sentence(lab));
+    }
 }
 
 fn memory_lab() -> Lab {
@@ -122,7 +125,7 @@ fn memory_lab() -> Lab {
     }
 }
 
-fn fleet_labs(fleet: &Arc<Lease>) -> Vec<Lab> {
+fn fleet_labs(fleet: &Rc<Lease>) -> Vec<Lab> {
     let mut labs = Vec::new();
     let registry: BTreeMap<String, String> = fleet
         .registry
@@ -146,7 +149,7 @@ fn fleet_labs(fleet: &Arc<Lease>) -> Vec<Lab> {
             port: if door == "tls" { 21_100 } else { 21_000 },
             address: host.address.parse().expect("a host's address"),
             registry: registry.clone(),
-            behind: Behind::Fleet { fleet: Arc::clone(fleet), host: host.name.clone() },
+            behind: Behind::Fleet { fleet: Rc::clone(fleet), host: host.name.clone() },
         });
     };
     for host in &fleet.hosts {
@@ -213,6 +216,14 @@ impl Lab {
             name: NetworkName::new(&self.name(name)).expect("a name"),
             labels: [(LABEL_OWNER.to_owned(), OWNER.to_owned())].into(),
             subnet: None,
+        }
+    }
+
+    pub fn volume(&self, name: &str) -> VolumeRequest {
+        VolumeRequest {
+            name: VolumeName::new(&self.name(name)).expect("a name"),
+            driver: "local".to_owned(),
+            labels: [(LABEL_OWNER.to_owned(), OWNER.to_owned())].into(),
         }
     }
 

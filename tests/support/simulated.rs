@@ -49,9 +49,12 @@ impl Simulated {
 
     pub async fn site(&self, repository: &Repository, config: Config) -> Site {
         let location = repository.bare();
-        let source = source::open(location.to_str().expect("a path of text"), Some("main"), &repository.cache())
-            .await
-            .expect("the repository opens");
+        self.site_at(location.to_str().expect("a path of text"), repository, config).await
+    }
+
+    /// The site of a repository at a path or URL.
+    pub async fn site_at(&self, location: &str, repository: &Repository, config: Config) -> Site {
+        let source = source::open(location, Some("main"), &repository.cache()).await.expect("the repository opens");
         let engines = self.engines.clone();
         let connect = Arc::new(move |_: &_, endpoint: &Endpoint| match endpoint {
             Endpoint::Memory(name) => {

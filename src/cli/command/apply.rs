@@ -80,7 +80,7 @@ fn exit(outcome: &Outcome) -> Exit {
         exit = match want {
             Want::Stack { why: Why::BadContent(_), .. } => exit.and(Exit::RolledBack),
             Want::Nothing { why: Gone::BadContent(_), .. } => exit.and(Exit::World),
-            Want::Stack { why: Why::Head | Why::WrongAtHead, .. }
+            Want::Stack { why: Why::Head | Why::WrongAtHead | Why::MayBeIn(_), .. }
             | Want::Nothing { why: Gone::NotAskedFor, .. }
             | Want::Keep { .. } => exit,
         };

@@ -62,16 +62,16 @@ fn write(path: &Path, content: &str) -> Result<Written, Trouble> {
 #[cfg(test)]
 mod tests {
     use super::init;
-    use crate::model::policy::Policy;
-    use crate::reconcile::understand::{Understood, understand};
+    use crate::reconcile::understand::understand;
     use crate::source;
+    use crate::validate::cache::Cache;
 
     #[tokio::test]
     async fn what_is_written_is_right_and_nothing_is_overwritten() {
         let folder = tempfile::tempdir().expect("a folder");
         init(folder.path()).expect("written");
         let snapshot = source::read_work_tree(folder.path()).await.expect("read");
-        let (desired, report) = understand(&mut Understood::default(), &snapshot, &Policy::default());
+        let (desired, report) = understand(&mut Cache::default(), &snapshot);
         assert!(report.is_empty(), "{report:?}");
         assert_eq!((desired.stacks.len(), desired.inventory.hosts.len()), (1, 1));
 

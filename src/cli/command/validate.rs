@@ -9,8 +9,9 @@ use crate::cli::show::progress;
 use crate::cli::trouble::Trouble;
 use crate::cli::{open, out};
 use crate::diagnostic::{Texts, github, json, sarif};
-use crate::reconcile::understand::{Understood, understand};
+use crate::reconcile::understand::understand;
 use crate::source;
+use crate::validate::cache::Cache;
 
 pub async fn validate(global: &Global, path: &Path) -> Result<Exit, Trouble> {
     let config = open::config(global)?;
@@ -18,7 +19,7 @@ pub async fn validate(global: &Global, path: &Path) -> Result<Exit, Trouble> {
         return Err(Trouble::usage(format!("{} is no folder", path.display())));
     }
     let snapshot = source::read_work_tree(path).await?;
-    let (desired, report) = understand(&mut Understood::default(), &snapshot, &config.policy);
+    let (desired, report) = understand(&mut Cache::new(config.policy.clone()), &snapshot);
     let texts: Texts = snapshot.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
     match global.format {
         Format::Human => {

@@ -50,10 +50,10 @@ mod tests {
     use crate::diagnostic::Report;
     use crate::files::SourceFile;
     use crate::model::host::Endpoint;
-    use crate::model::policy::Policy;
     use crate::name::Digest;
-    use crate::reconcile::understand::{Understood, understand};
+    use crate::reconcile::understand::understand;
     use crate::source::Snapshot;
+    use crate::validate::cache::Cache;
 
     const PORTS: Ports = Ports { store: 1, api: 2, web: 3 };
 
@@ -69,7 +69,7 @@ mod tests {
             ["host-1", "host-2"].map(|name| file(&format!("hosts/{name}.yaml"), host(name, &endpoint, address)));
         let files = hosts.into_iter().chain([file("stacks/shop.yaml", stack)]).collect();
         let snapshot = Snapshot { revision: None, files, problems: Vec::new() };
-        understand(&mut Understood::default(), &snapshot, &Policy::default()).1
+        understand(&mut Cache::default(), &snapshot).1
     }
 
     #[test]

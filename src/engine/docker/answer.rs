@@ -63,6 +63,12 @@ pub fn container(summary: ContainerSummary) -> Result<ContainerSeen, String> {
     })
 }
 
+/// Does the list say that nothing of it runs, or will by itself?
+pub fn is_stopped(summary: &ContainerSummary) -> bool {
+    use ContainerSummaryStateEnum as S;
+    !matches!(summary.state, Some(S::RUNNING | S::RESTARTING | S::PAUSED | S::STOPPING))
+}
+
 /// A look at one container.
 ///
 /// # Errors

@@ -12,7 +12,17 @@ use super::{MemoryEngine, life::Phase};
 use crate::engine::EngineError;
 use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
 use crate::model::stack::{Protocol, Restart, Settings};
+use crate::model::world::EngineSeen;
 use crate::name::ContainerName;
+
+/// How an engine ended, which decides what it does with its containers when it is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineEnd {
+    /// It starts again what was not stopped.
+    Stopped,
+    /// It leaves everything exited.
+    Killed,
+}
 
 impl MemoryEngine {
     /// `docker kill`: it stays exited, with 137, under every restart policy.
@@ -116,8 +126,8 @@ impl MemoryEngine {
         self.with(|machine, _| machine.addresses = Some(addresses));
     }
 
-    /// The engine is stopped and started: what ran exits, and runs again if its restart policy says so.
-    pub fn restart_engine(&self) {
+    /// The engine ends and is there again; streams break.
+    pub fn restart_engine(&self, end: EngineEnd) {
         self.with(|machine, now| {
             let up: Vec<(String, Restart)> = machine
                 .containers
@@ -126,10 +136,10 @@ impl MemoryEngine {
                 .map(|c| (c.id.clone(), c.request.restart))
                 .collect();
             for (id, restart) in up {
-                machine.end(&id, 255);
-                match restart {
-                    Restart::UnlessStopped | Restart::OnFailure => machine.start_again(&id, now),
-                    Restart::No => {}
+                machine.end(&id, 0);
+                match (end, restart) {
+                    (EngineEnd::Stopped, Restart::UnlessStopped) => machine.start_again(&id, now),
+                    (EngineEnd::Stopped, Restart::OnFailure | Restart::No) | (EngineEnd::Killed, _) => {}
                 }
             }
         });
@@ -156,6 +166,35 @@ impl MemoryEngine {
             let request = machine.find(id).map(|c| c.request.environment.clone());
             let exposed = request.unwrap_or_default().into_iter();
             exposed.map(|(key, value)| (key, value.expose().clone())).collect()
+        })
+    }
+
+    /// All that it holds, whatever faults are in force.
+    pub fn holds(&self) -> EngineSeen {
+        let about = self.0.about.clone();
+        self.with(|machine, now| EngineSeen {
+            about,
+            containers: machine.list(now),
+            networks: machine.networks.clone(),
+            volumes: machine.volumes.values().cloned().collect(),
+        })
+    }
+
+    /// Whether a container runs and would pass its health check now, whoever makes it.
+    pub fn is_well(&self, id: &str) -> bool {
+        self.with(|machine, now| {
+            machine.find(id).is_some_and(|container| match container.life.phase {
+                Phase::Running { since, .. } => container.life.script.is_well(now.duration_since(since)),
+                Phase::Created | Phase::Waiting { .. } | Phase::Exited { .. } => false,
+            })
+        })
+    }
+
+    /// The names that a container answers to beside its own, on all networks.
+    pub fn aliases(&self, id: &str) -> BTreeSet<String> {
+        self.with(|machine, _| {
+            let endpoints = machine.find(id).into_iter().flat_map(|container| container.endpoints.values());
+            endpoints.flat_map(|endpoint| endpoint.aliases.iter().cloned()).collect()
         })
     }
 

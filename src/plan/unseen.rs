@@ -1,0 +1,57 @@
+//! What a host that was not seen means for a stack: nothing where all is as recorded, else the stack waits for it.
+//!
+//! Never takes what was not seen for gone, nor for healthy.
+
+use crate::model::mapping::Placed;
+use crate::model::stack::WaitForHealthy;
+use crate::model::world::HostView;
+use crate::name::{Digest, HostName, InstanceId};
+use crate::plan::change::Bucket;
+use crate::plan::decide::{Decided, Scene};
+use crate::plan::hold::Hold;
+
+/// An instance, as its host was seen.
+pub enum Unseen {
+    Seen,
+    /// It is recorded there as it is wanted: nothing has to happen to it.
+    AsRecorded,
+    Held(Hold),
+}
+
+pub fn judge(scene: &Scene<'_>, id: &InstanceId, placed: &Placed, digest: &Digest) -> Unseen {
+    let Some(hold) = hold(scene, &placed.host, id) else { return Unseen::Seen };
+    let recorded = scene.record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    let is_as_wanted = recorded.is_some_and(|r| &r.digest == digest && r.host == placed.host);
+    if is_as_wanted { Unseen::AsRecorded } else { Unseen::Held(hold) }
+}
+
+/// What is brought up now and waits for a service whose health cannot be seen.
+pub fn requirements(scene: &Scene<'_>, decided: &[Decided<'_>]) -> Vec<Hold> {
+    let mut holds = Vec::new();
+    for one in decided.iter().filter(|one| is_brought_up(one.bucket)) {
+        for requirement in one.service.requirements.iter().filter(|r| r.wait_for_healthy == WaitForHealthy::Yes) {
+            let required = scene.mapping.iter().filter(|(id, _)| id.service == requirement.service);
+            holds.extend(required.filter_map(|(_, placed)| hold(scene, &placed.host, &one.id)));
+        }
+    }
+    holds
+}
+
+fn is_brought_up(bucket: Bucket) -> bool {
+    match bucket {
+        Bucket::Create | Bucket::Replace | Bucket::Move | Bucket::Start => true,
+        Bucket::Remove | Bucket::RunAction | Bucket::TakeName | Bucket::Keep => false,
+    }
+}
+
+fn hold(scene: &Scene<'_>, host: &HostName, needed_for: &InstanceId) -> Option<Hold> {
+    let (host, needed_for) = (host.clone(), needed_for.clone());
+    match scene.input.world.host(&host) {
+        HostView::Seen(_) => None,
+        HostView::Unreachable(why) => {
+            let why = why.to_owned();
+            Some(Hold::HostUnreachable { host, why, needed_for })
+        }
+        HostView::NoEndpoint => Some(Hold::HostWithoutEndpoint { host, needed_for }),
+    }
+}

@@ -1,0 +1,172 @@
+//! What does not work: dependents wait, what ran before comes back, and nothing is tried twice.
+
+use bayplan::model::record::StackStatus;
+use bayplan::plan::change::Cause;
+
+use crate::stage::Stage;
+
+/// `db` works, `disk` is as asked, and `app` requires it.
+fn three(disk: &str) -> String {
+    format!(
+        r#"
+name: shop
+placement: manual
+itemListElement:
+  - {{position: 1, name: db, image: "bayplan-test/db:1", targetHost: host-1}}
+  - {{position: 2, name: disk, image: "bayplan-test/{disk}", targetHost: host-2, softwareRequirements: [{{name: db}}]}}
+  - {{position: 3, name: app, image: "bayplan-test/web:1", targetHost: host-3, softwareRequirements: [{{name: disk}}]}}
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_requires_a_service_that_never_gets_healthy_is_not_started() {
+    let Some(mut stage) = Stage::set("what_requires_a_service_that_never_gets_healthy_is_not_started").await else {
+        return;
+    };
+    let done = stage.deploy("stacks/shop.yaml", &three("unhealthy:1")).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Failed), "{:#?}", done.outcome.ended);
+    let [failure] = done.failures("shop") else { panic!("{:#?}", done.failures("shop")) };
+    assert_eq!(failure.instance.as_ref().map(ToString::to_string).as_deref(), Some("shop/disk-1"));
+    assert_eq!(failure.host.as_str(), "host-2");
+    assert!(failure.why.contains("health check failed: the disk is not there"), "{}", failure.why);
+    assert!(failure.log.iter().any(|line| line == "unhealthy 1: still waiting"), "{:?}", failure.log);
+    assert!(done.steps.iter().any(|step| step == "host-2: start shop-disk-1"), "{:?}", done.steps);
+    assert!(!done.steps.iter().any(|step| step.starts_with("host-3: create shop-app")), "{:?}", done.steps);
+    assert!(stage.containers().is_empty(), "{:?}", stage.containers());
+    let record = stage.ledger("status/shop.json");
+    assert_eq!(record["status"], "failed", "{record:#}");
+    assert!(record.to_string().contains("the disk is not there"), "{record:#}");
+
+    let log = stage.repository.ledger_log();
+    println!("{}", log.join("\n"));
+    assert!(log.iter().any(|line| line.contains("shop failed") && line.contains("shop/disk-1")), "{log:#?}");
+    let again = stage.once().await;
+    assert!(again.steps.is_empty(), "it is not tried again: {:?}", again.steps);
+    assert!(again.holds().iter().any(|hold| hold.starts_with("bad-content: ")), "{:?}", again.holds());
+    assert_eq!(stage.repository.ledger_log(), log);
+    stage.is_settled().await;
+
+    let healed = stage.deploy("stacks/shop.yaml", &three("web:1")).await;
+    assert_eq!(healed.status("shop"), Some(StackStatus::Running), "{:#?}", healed.outcome.ended);
+    assert_eq!(healed.changes(), ["shop/app-1 create", "shop/db-1 create", "shop/disk-1 create"]);
+    assert_eq!(stage.names("host-3"), ["shop-app-1"]);
+    stage.is_settled().await;
+}
+
+/// `front` requires `back`, which holds a host port; `side` stands alone.
+fn running(front: &str, back: &str, side: &str, more: &str) -> String {
+    format!(
+        r#"
+name: shop
+placement: manual
+itemListElement:
+  - {{position: 1, name: back, image: "{back}", targetHost: host-2, ports: [{{containerPort: 8080, hostPort: 8080}}]}}
+  - position: 2
+    name: front
+    image: "{front}"
+    targetHost: host-3
+    softwareRequirements: [{{name: back}}]
+    {more}
+  - {{position: 3, name: side, image: "{side}", targetHost: host-1}}
+"#
+    )
+}
+
+const GOOD: &str = "bayplan-test/web:1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_update_that_does_not_work_everything_runs_as_before() {
+    let Some(mut stage) = Stage::set("after_an_update_that_does_not_work_everything_runs_as_before").await else {
+        return;
+    };
+    let path = "stacks/shop.yaml";
+    let done = stage.deploy(path, &running(GOOD, GOOD, GOOD, "")).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    let before = stage.containers();
+    assert_eq!(before.len(), 3);
+
+    // Start-first: what ran is never touched, not even a healthy neighbour's replacement survives.
+    for (bad, why) in [("exits:1", "it exited"), ("unhealthy:1", "the disk is not there")] {
+        let done = stage.deploy(path, &running(&format!("bayplan-test/{bad}"), GOOD, "bayplan-test/web:2", "")).await;
+        assert_eq!(done.status("shop"), Some(StackStatus::RolledBack), "{bad}: {:#?}", done.outcome.ended);
+        let [failure] = done.failures("shop") else { panic!("{:#?}", done.failures("shop")) };
+        assert!(failure.what.contains("shop-front-1"), "{failure:#?}");
+        assert!(failure.why.contains(why), "{failure:#?}");
+        assert!(!failure.log.is_empty(), "{failure:#?}");
+        assert_eq!(stage.containers(), before, "{bad}");
+        assert!(before.keys().all(|(host, name)| stage.is_running(host, name)), "{bad}");
+        let log = stage.repository.ledger_log();
+        assert!(log[0].starts_with("shop rolled back"), "{log:#?}");
+        assert!(log.iter().any(|line| line.contains("shop/front-1")), "{log:#?}");
+        let again = stage.once().await;
+        assert!(again.steps.is_empty(), "{bad} is not tried again: {:?}", again.steps);
+        assert_eq!(stage.repository.ledger_log(), log);
+        let record = stage.ledger("status/shop.json");
+        assert_eq!(record["status"], "rolled-back", "{record:#}");
+        stage.is_settled().await;
+    }
+
+    // Stop-first: the one that was stopped for it comes back.
+    let done = stage.deploy(path, &running(GOOD, "bayplan-test/exits:1", "bayplan-test/web:2", "")).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::RolledBack), "{:#?}", done.outcome.ended);
+    assert!(done.failures("shop")[0].log.iter().any(|line| line.contains("cannot open /etc/exits.conf")));
+    assert_eq!(stage.containers(), before);
+    assert!(before.keys().all(|(host, name)| stage.is_running(host, name)));
+    let asked = stage.exec("host-3", "shop-front-1", &["wget", "-q", "-O", "-", "http://back:8080/"]);
+    assert_eq!(asked, "web 1");
+    stage.is_settled().await;
+
+    // The next good push deploys.
+    let done = stage.deploy(path, &running(GOOD, GOOD, "bayplan-test/web:2", "")).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_eq!(done.changes(), ["shop/side-1 replace"]);
+    assert_eq!(stage.ledger("status/shop.json")["status"], "running");
+    stage.is_settled().await;
+    println!("{}", stage.repository.ledger_log().join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_runs_once_and_one_that_fails_goes_back() {
+    let Some(mut stage) = Stage::set("an_action_runs_once_and_one_that_fails_goes_back").await else { return };
+    let path = "stacks/shop.yaml";
+    let action =
+        |command: &str| format!("potentialAction: [{{name: migrate, target: back, command: [sh, -c, \"{command}\"]}}]");
+    let done = stage.deploy(path, &running(GOOD, GOOD, GOOD, &action("echo ran >> /tmp/ran"))).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    let lines = |stage: &Stage| stage.exec("host-2", "shop-back-1", &["cat", "/tmp/ran"]).lines().count();
+    assert_eq!(lines(&stage), 1);
+    stage.is_settled().await;
+    assert_eq!(lines(&stage), 1, "it ran once");
+    let before = stage.containers();
+
+    // A neighbour's change does not run it again.
+    let done = stage.deploy(path, &running(GOOD, GOOD, "bayplan-test/web:2", &action("echo ran >> /tmp/ran"))).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_eq!(lines(&stage), 1);
+    let side = stage.containers();
+    assert_eq!(side.len(), 3);
+
+    // One that fails is bad content, and the service that it belongs to comes back.
+    let failing = running("bayplan-test/web:2", GOOD, "bayplan-test/web:2", &action("echo no such table; exit 3"));
+    let done = stage.deploy(path, &failing).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::RolledBack), "{:#?}", done.outcome.ended);
+    let failure = &done.failures("shop")[0];
+    assert!(failure.why.contains("the action migrate ended with 3"), "{failure:#?}");
+    assert_eq!(failure.log, ["no such table"]);
+    assert_eq!(stage.containers(), side);
+    assert_eq!(before[&("host-3".to_owned(), "shop-front-1".to_owned())], stage.id("host-3", "shop-front-1"));
+    assert_eq!(lines(&stage), 1);
+    stage.is_settled().await;
+
+    // In another shape of its service it is due again.
+    let done = stage
+        .deploy(path, &running("bayplan-test/web:2", GOOD, "bayplan-test/web:2", &action("echo ran >> /tmp/ran")))
+        .await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_eq!(lines(&stage), 2);
+    stage.is_settled().await;
+    assert_eq!(lines(&stage), 2);
+    let causes = done.outcome.first.plan.stacks.values().flat_map(|stack| &stack.changes).map(|change| &change.cause);
+    assert!(causes.into_iter().any(|cause| matches!(cause, Cause::Changed(_))));
+}
