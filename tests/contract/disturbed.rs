@@ -189,11 +189,8 @@ fn every_setting_reaches_the_engine() {
         request.cpu_limit = Some(1500);
         request.memory_limit = Some(64 << 20);
         request.network = NetworkAttachment::None;
-        request.mounts = vec![MountRequest {
-            kind: MountKind::Tmpfs,
-            target: "/scratch".to_owned(),
-            access: Access::ReadWrite,
-        }];
+        request.mounts =
+            vec![MountRequest { kind: MountKind::Tmpfs, target: "/scratch".to_owned(), access: Access::ReadWrite }];
         request.settings = Settings {
             hostname: text("box"),
             domainname: text("example"),
@@ -256,19 +253,13 @@ fn every_setting_reaches_the_engine() {
             ("/HostConfig/SecurityOpt", json!(["no-new-privileges"])),
             ("/HostConfig/Sysctls/net.ipv4.ip_forward", json!("1")),
             ("/HostConfig/GroupAdd", json!(["7"])),
-            (
-                "/HostConfig/Ulimits/0",
-                json!({"Name": "nofile", "Soft": 100, "Hard": 200}),
-            ),
+            ("/HostConfig/Ulimits/0", json!({"Name": "nofile", "Soft": 100, "Hard": 200})),
             ("/HostConfig/ShmSize", json!(1 << 20)),
             ("/HostConfig/Init", json!(true)),
             ("/HostConfig/ReadonlyRootfs", json!(true)),
             ("/HostConfig/PidsLimit", json!(50)),
             ("/HostConfig/OomScoreAdj", json!(100)),
-            (
-                "/HostConfig/LogConfig",
-                json!({"Type": "json-file", "Config": {"max-size": "1m"}}),
-            ),
+            ("/HostConfig/LogConfig", json!({"Type": "json-file", "Config": {"max-size": "1m"}})),
         ] {
             let seen = look.pointer(path).unwrap_or(&Value::Null);
             if path.ends_with("/0") && seen.is_string() {
@@ -279,14 +270,7 @@ fn every_setting_reaches_the_engine() {
                 assert_eq!(seen, &wanted, "{}: {path}", lab.what);
             }
         }
-        let environment = look
-            .pointer("/Config/Env")
-            .and_then(Value::as_array)
-            .expect("variables");
-        assert!(
-            environment.contains(&json!("KEY=a=b c")),
-            "{}: {environment:?}",
-            lab.what
-        );
+        let environment = look.pointer("/Config/Env").and_then(Value::as_array).expect("variables");
+        assert!(environment.contains(&json!("KEY=a=b c")), "{}: {environment:?}", lab.what);
     });
 }

@@ -47,7 +47,10 @@ async fn stopped_after_any_step_the_next_service_comes_to_the_same_end() {
         let mut expected = [format!("shop-{cache}-1"), "shop-side-1".to_owned()];
         expected.sort();
         assert_eq!(stage.names("host-2"), expected, "{round}");
-        assert_eq!(stage.exec("host-2", "shop-side-1", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]), format!("web {version}"));
+        assert_eq!(
+            stage.exec("host-2", "shop-side-1", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]),
+            format!("web {version}")
+        );
         let db = stage.exec("host-1", "shop-app-1", &["sh", "-c", "nc db 5432 < /dev/null"]);
         assert!(db.starts_with("db 1 on "), "{round}: {db}");
         let migrated = stage.exec("host-1", "shop-db-1", &["tail", "-n", "1", "/data/migrated"]);
