@@ -205,7 +205,12 @@ async fn give_up_name(
     Ok(())
 }
 
+/// Never two at a time: a command outlives whoever started it, and an earlier apply may have been cut off.
 async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Trouble> {
+    if engine.commands_running(&action.container).await?.contains(&action.command) {
+        let why = format!("an earlier run of the action {} has not ended yet", action.action);
+        return Err(Trouble { verdict: Verdict::Transient, why, log: Vec::new() });
+    }
     let request = ExecRequest {
         command: action.command.clone(),
         working_dir: action.working_dir.clone(),

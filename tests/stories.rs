@@ -23,6 +23,8 @@ mod removal;
 mod seed;
 #[path = "stories/strategies.rs"]
 mod strategies;
+#[path = "stories/survives.rs"]
+mod survives;
 #[path = "stories/updates.rs"]
 mod updates;
 #[path = "stories/wrong.rs"]

@@ -105,7 +105,7 @@ pub fn stack(
     plan.holds.extend(missing_by_others(&scene, &decided));
     plan.holds.extend(unseen::requirements(&scene, &decided));
     let leftovers = removal::leftovers(input, index, slug, stack, braked, &mut plan);
-    let whole = plan.holds.iter().any(holds_whole);
+    let whole = plan.holds.iter().any(Hold::holds_whole);
     for one in &decided {
         plan.changes.push(cause::change(&scene, one));
     }
@@ -117,35 +117,6 @@ pub fn stack(
         plan.steps = order::steps(input, stack, &decided, &leftovers);
     }
     plan
-}
-
-/// Holds under which nothing of the stack may be touched.
-fn holds_whole(hold: &Hold) -> bool {
-    match hold {
-        Hold::HostUnreachable { .. }
-        | Hold::HostWithoutEndpoint { .. }
-        | Hold::HostLeft { .. }
-        | Hold::NetworkMissing { .. }
-        | Hold::NetworkUnfit { .. }
-        | Hold::VolumeMissing { .. }
-        | Hold::OtherOwner { .. }
-        | Hold::InventoryWrong { .. }
-        | Hold::LastGoodUnreadable { .. }
-        | Hold::NamelessFiles { .. }
-        | Hold::NoLedger { .. } => true,
-        Hold::Unplaced { .. }
-        | Hold::Requires { .. }
-        | Hold::ForeignName { .. }
-        | Hold::PortHeld { .. }
-        | Hold::ImageUnresolved { .. }
-        | Hold::Paused { .. }
-        | Hold::RemoteHostDisagrees { .. }
-        | Hold::NotAllowed { .. }
-        | Hold::WrongAtHead { .. }
-        | Hold::BadContent { .. }
-        | Hold::RemovalBraked { .. }
-        | Hold::Brake(_) => false,
-    }
 }
 
 fn of_stack(mapping: &Mapping, slug: &StackSlug) -> Mapping {

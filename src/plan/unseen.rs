@@ -2,7 +2,9 @@
 //!
 //! Never takes what was not seen for gone, nor for healthy.
 
+use crate::model::host::HostStatus;
 use crate::model::mapping::Placed;
+use crate::model::record::HostCondition;
 use crate::model::stack::WaitForHealthy;
 use crate::model::world::HostView;
 use crate::name::{Digest, HostName, InstanceId};
@@ -19,10 +21,24 @@ pub enum Unseen {
 }
 
 pub fn judge(scene: &Scene<'_>, id: &InstanceId, placed: &Placed, digest: &Digest) -> Unseen {
-    let Some(hold) = hold(scene, &placed.host, id) else { return Unseen::Seen };
     let recorded = scene.record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    if let Some(hold) = recorded.filter(|r| r.host != placed.host).and_then(|r| left_behind(scene, &r.host, id)) {
+        return Unseen::Held(hold);
+    }
+    let Some(hold) = hold(scene, &placed.host, id) else { return Unseen::Seen };
     let is_as_wanted = recorded.is_some_and(|r| &r.digest == digest && r.host == placed.host);
     if is_as_wanted { Unseen::AsRecorded } else { Unseen::Held(hold) }
+}
+
+/// An instance that shall move off a host that was not seen may still run there. Only a host that is given up, by its
+/// host file or because it is lost, is moved off without a look.
+fn left_behind(scene: &Scene<'_>, host: &HostName, id: &InstanceId) -> Option<Hold> {
+    let Some(known) = scene.input.inventory.hosts.get(host) else {
+        return Some(Hold::HostLeft { host: host.clone(), instance: id.clone() });
+    };
+    let condition = scene.input.ledger.hosts.get(host).map(|record| record.condition);
+    let is_given_up = known.status == HostStatus::Offline || condition == Some(HostCondition::Lost);
+    if is_given_up { None } else { hold(scene, host, id) }
 }
 
 /// What is brought up now and waits for a service whose health cannot be seen.

@@ -39,7 +39,6 @@ async fn what_requires_a_service_that_never_gets_healthy_is_not_started() {
     assert!(record.to_string().contains("the disk is not there"), "{record:#}");
 
     let log = stage.repository.ledger_log();
-    println!("{}", log.join("\n"));
     assert!(log.iter().any(|line| line.contains("shop failed") && line.contains("shop/disk-1")), "{log:#?}");
     let again = stage.once().await;
     assert!(again.steps.is_empty(), "it is not tried again: {:?}", again.steps);
@@ -117,13 +116,21 @@ async fn after_an_update_that_does_not_work_everything_runs_as_before() {
     assert_eq!(asked, "web 1");
     stage.is_settled().await;
 
+    // What was replaced with a gap before another failed gets its port back.
+    let done = stage.deploy(path, &running("bayplan-test/exits:1", "bayplan-test/web:2", GOOD, "")).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::RolledBack), "{:#?}", done.outcome.ended);
+    assert!(done.steps.iter().any(|step| step.starts_with("host-2: wait until shop-back-1.")), "{:?}", done.steps);
+    assert_eq!(stage.containers(), before);
+    assert!(before.keys().all(|(host, name)| stage.is_running(host, name)));
+    assert_eq!(stage.exec("host-3", "shop-front-1", &["wget", "-q", "-O", "-", "http://back:8080/"]), "web 1");
+    stage.is_settled().await;
+
     // The next good push deploys.
     let done = stage.deploy(path, &running(GOOD, GOOD, "bayplan-test/web:2", "")).await;
     assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
     assert_eq!(done.changes(), ["shop/side-1 replace"]);
     assert_eq!(stage.ledger("status/shop.json")["status"], "running");
     stage.is_settled().await;
-    println!("{}", stage.repository.ledger_log().join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,4 +176,40 @@ async fn an_action_runs_once_and_one_that_fails_goes_back() {
     assert_eq!(lines(&stage), 2);
     let causes = done.outcome.first.plan.stacks.values().flat_map(|stack| &stack.changes).map(|change| &change.cause);
     assert!(causes.into_iter().any(|cause| matches!(cause, Cause::Changed(_))));
+}
+
+fn with_job(image: &str, policy: &str) -> String {
+    format!(
+        r#"
+name: shop
+placement: manual
+itemListElement:
+  - {{position: 1, name: seed, image: "bayplan-test/{image}", restartPolicy: "{policy}", targetHost: host-1}}
+  - {{position: 2, name: app, image: "bayplan-test/web:1", targetHost: host-2, softwareRequirements: [{{name: seed}}]}}
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_done_is_healthy_and_no_drift() {
+    let Some(mut stage) = Stage::set("a_job_that_is_done_is_healthy_and_no_drift").await else { return };
+    let path = "stacks/shop.yaml";
+    let done = stage.deploy(path, &with_job("exits:1", "no")).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Failed), "{:#?}", done.outcome.ended);
+    assert!(done.failures("shop")[0].why.contains("it exited with code 1"), "{:#?}", done.failures("shop"));
+    assert!(stage.containers().is_empty());
+
+    let done = stage.deploy(path, &with_job("job:1", "no")).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_eq!(stage.inspect("host-1", "shop-seed-1", "{{.State.Status}} {{.State.ExitCode}}"), "exited 0");
+    assert!(stage.repository.ledger("status/shop.json").contains("completed"));
+    stage.is_settled().await;
+    let seed = stage.id("host-1", "shop-seed-1");
+
+    // In another shape it runs again, and once.
+    let done = stage.deploy(path, &with_job("job:1", "on-failure")).await;
+    assert_eq!(done.changes(), ["shop/seed-1 replace"]);
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_ne!(stage.id("host-1", "shop-seed-1"), seed);
+    stage.is_settled().await;
 }

@@ -97,6 +97,12 @@ async fn an_engine_that_hangs_delays_nobody_and_loses_nothing() {
     stage.repository.write("stacks/span.yaml", &span(1, 2)).push("Change what stands alone");
     let done = stage.once().await;
     assert_eq!(done.changes(), ["span/side-1 replace"], "{:?}", done.holds());
+    // Who moves off it may still run there, and two of one would be worse than one in the old place.
+    stage.repository.write("stacks/two.yaml", &stack("two", "host-1", 1).replace("hostPort: 8080", "hostPort: 8082"));
+    stage.repository.push("Move two");
+    let done = stage.once().await;
+    assert!(done.steps.is_empty(), "{:?}", done.steps);
+    assert!(done.holds().iter().any(|hold| hold.starts_with("host-unreachable: two/web-1")), "{:?}", done.holds());
     // Nobody asks for `two` any more, but nothing is known of it either.
     stage.repository.remove("stacks/two.yaml").push("Remove two");
     let done = stage.once().await;
@@ -115,7 +121,6 @@ async fn an_engine_that_hangs_delays_nobody_and_loses_nothing() {
     assert_eq!(done.changes(), ["two/web-1 replace"], "{:?}", done.holds());
     assert_eq!(condition(&stage, "host-2"), "reachable");
     stage.is_settled().await;
-    println!("{}", stage.repository.ledger_log().join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

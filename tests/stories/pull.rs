@@ -78,5 +78,4 @@ async fn a_tag_is_resolved_once_and_its_digest_runs_everywhere() {
     stage.is_settled().await;
     publish(&stage, "bayplan-test/web:1", &image);
     stage.is_settled().await;
-    println!("{}", stage.repository.ledger_log().join("\n"));
 }

@@ -148,7 +148,6 @@ async fn removals_beyond_the_brake_wait_for_a_word_in_a_commit() {
     assert_eq!(done.changes(), ["big/s2-1 remove", "big/s3-1 remove", "big/s4-1 remove", "big/s5-1 remove"]);
     assert_eq!(stage.ledger("status/big.json")["status"], "running");
     stage.is_settled().await;
-    println!("{}", stage.repository.ledger_log().join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

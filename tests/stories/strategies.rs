@@ -115,7 +115,6 @@ async fn each_strategy_puts_the_seed_stack_where_it_promises() {
         assert!(!fresh.report.has_errors(), "{:?}", fresh.report);
         assert_eq!(mapping(&fresh, "distributed-app"), expected, "{strategy}");
     }
-    println!("{}", stage.repository.ledger("status/distributed-app.json"));
 }
 
 fn web(replicas: u32) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bayplan::model::record::StackStatus;
 
 use crate::fleet::{Fleet, TEST_LABEL, wait_for};
-use crate::stage::{Stage, address};
+use crate::stage::{Stage, address, note};
 
 const PATH: &str = "stacks/shop.yaml";
 
@@ -84,7 +84,7 @@ impl Prober {
         let counts = (asked.parse().expect("a number"), failed.trim().parse().expect("a number"));
         if counts.1 > 0 {
             let said = fleet.docker("host-1", &["cp", &format!("{}:/tmp/said", self.name), "-"]).stdout;
-            println!("{}", String::from_utf8_lossy(&said[512..]).trim_matches('\0'));
+            note(String::from_utf8_lossy(&said[512..]).trim_matches('\0'));
         }
         fleet.docker_text("host-1", &["rm", "-f", &self.name]);
         counts
@@ -134,7 +134,6 @@ async fn nobody_notices_an_update_good_or_bad() {
         assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
         let now = stage.id("host-1", "shop-web-1");
         let of_new: Vec<&String> = seen.iter().filter(|(id, _)| *id == now).map(|(_, address)| address).collect();
-        println!("{seen:#?}");
         assert!(of_new.len() <= 1, "it keeps its address when it takes the name: {of_new:?}");
         let order: Vec<usize> =
             ["wait until", "answer to web", "answer to no name", ": stop ", ": remove ", ": rename "]
@@ -150,7 +149,7 @@ async fn nobody_notices_an_update_good_or_bad() {
         prober.asked_more(&stage.fleet, 20);
     }
     let good = prober.counts(&stage.fleet).expect("counts");
-    println!("good releases: {} of {} failed", good.1, good.0);
+    note(&format!("good releases: {} of {} failed", good.1, good.0));
 
     // Bad, each way: it exits, it never gets healthy.
     for bad in ["exits:1", "unhealthy:1"] {
@@ -159,7 +158,7 @@ async fn nobody_notices_an_update_good_or_bad() {
         assert!(!done.steps.iter().any(|step| step.contains("let shop-web-1.")), "{:#?}", done.steps);
     }
     let (asked, failed) = prober.stop(&stage.fleet);
-    println!("all releases: {failed} of {asked} failed");
+    note(&format!("all releases: {failed} of {asked} failed"));
     assert_eq!((good.1, failed), (0, 0), "of {asked}");
     stage.is_settled().await;
 }

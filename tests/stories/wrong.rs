@@ -89,7 +89,6 @@ async fn a_wrong_stack_file_touches_nothing_of_its_stack_and_stops_no_other() {
     assert_eq!(done.changes(), ["left/web-1 replace", "third/web-1 remove"]);
     assert_eq!(stage.names("host-3"), Vec::<String>::new());
     stage.is_settled().await;
-    println!("{}", stage.repository.ledger_log().join("\n"));
 }
 
 fn left(version: u32) -> String {

@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test binary compiles this file and uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
+use bayplan::apply::Progress;
 use bayplan::controller::Event;
 use bayplan::controller::once::{self, Options, Outcome, WrongFiles};
 use bayplan::model::record::StackStatus;
@@ -97,7 +99,7 @@ impl Stage {
         }
     }
 
-    /// All containers of a host that are not called otherwise by the test images' engine.
+    /// All containers of all hosts.
     pub fn containers(&self) -> Containers {
         let mut found = Containers::new();
         for host in &self.fleet.hosts {
@@ -135,6 +137,30 @@ impl Stage {
         serde_json::from_str(&self.repository.ledger(path)).expect("the ledger holds JSON")
     }
 
+    /// Settles the fleet until so many steps were begun; then stops at the next border, as a service does that is told
+    /// to end. Gives how many steps were begun.
+    pub async fn once_until(&mut self, begun: usize) -> usize {
+        let options = Options { wrong_files: WrongFiles::Refuse, allowed_removals: BTreeSet::new() };
+        let (events, mut seen) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let mut count = 0;
+                while let Some(event) = seen.recv().await {
+                    count += usize::from(matches!(event, Event::Progress(Progress::StepBegun { .. })));
+                    if count >= begun {
+                        stop.cancel();
+                    }
+                }
+                count
+            }
+        });
+        once::once(&mut self.site, &options, &events, &stop).await.expect("the passes are done");
+        drop(events);
+        watching.await.expect("counting does not panic")
+    }
+
     async fn settle(&mut self, wrong_files: WrongFiles) -> Done {
         let options = Options { wrong_files, allowed_removals: BTreeSet::new() };
         let (events, mut seen) = mpsc::unbounded_channel();
@@ -143,7 +169,7 @@ impl Stage {
         drop(events);
         let mut steps = Vec::new();
         while let Some(event) = seen.recv().await {
-            if let Event::Progress(bayplan::apply::Progress::StepBegun { host, what, .. }) = event {
+            if let Event::Progress(Progress::StepBegun { host, what, .. }) = event {
                 steps.push(format!("{host}: {what}"));
             }
         }
@@ -190,6 +216,11 @@ pub fn holds(pass: &Pass) -> Vec<String> {
 pub fn mapping(pass: &Pass, stack: &str) -> Vec<String> {
     let of_stack = pass.placement.mapping.iter().filter(|(id, _)| id.stack.as_str() == stack);
     of_stack.map(|(id, placed)| format!("{}-{} {}", id.service, id.number, placed.host)).collect()
+}
+
+/// Says a measured figure, past the test harness.
+pub fn note(text: &str) {
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).expect("stderr takes a line");
 }
 
 /// The address of a host of the fleet.
