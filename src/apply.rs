@@ -20,7 +20,7 @@ use crate::name::image::ImageRef;
 use crate::name::{HostName, StackSlug};
 use crate::plan::outcome::{Applied, Failure, Verdict};
 use crate::plan::step::{Act, RunAction, Step};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// How many of a failing container's last log lines are shown.
 const LOG_LINES: u32 = 20;
@@ -150,16 +150,9 @@ impl Work {
 
     /// A container may print its own variables; what was given to it as one is not shown.
     fn without_secrets(&self, log: Vec<String>) -> Vec<String> {
-        let values = self.secrets.iter().map(Secret::expose);
-        let secrets: Vec<&String> = values.filter(|value| value.len() >= SHORTEST_SECRET).collect();
-        let redact =
-            |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret.as_str(), "[redacted]"));
-        log.into_iter().map(redact).collect()
+        log.into_iter().map(|line| secret::without(&self.secrets, line)).collect()
     }
 }
-
-/// Shorter values (`8080`, `true`) are no secrets, and replacing them would make a log unreadable.
-const SHORTEST_SECRET: usize = 6;
 
 /// Why a step did not succeed, before it is known which step it was.
 #[derive(Debug)]
