@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bayplan::engine::Engine as _;
-use bayplan::engine::Engine as _;
+use bayplan::engine::memory::behind::EngineEnd;
 use bayplan::engine::memory::faults::{Call, Fault, Times, Which};
 use bayplan::model::host::{Endpoint, HostStatus};
 use bayplan::model::record::StackStatus;
@@ -194,7 +194,9 @@ impl Stage {
                     self.ports.push((shape::engine_named(*number), *port));
                 }
             }
-            Event::RestartEngine(number) => drop(engine(number).map(|machine| machine.restart_engine())),
+            Event::RestartEngine(number) => {
+                drop(engine(number).map(|machine| machine.restart_engine(EngineEnd::Stopped)))
+            }
             Event::Fault { engine: number, fault, which, times } => {
                 let _ = engine(number).map(|machine| machine.fault(fault.clone(), *which, *times));
             }
