@@ -212,7 +212,11 @@ fn instance<'a>(
     }
     let completed =
         service.restart.may_complete() && current.is_some_and(|c| c.container.state == State::Exited { code: 0 });
-    let bucket = bucket(service, placed, &request, current, &olds, completed);
+    let mut bucket = bucket(service, placed, &request, current, &olds, completed);
+    if bucket == Bucket::Create && recorded_elsewhere(scene.record, id, placed) {
+        // Where it was cannot be seen, or is empty: for the reader it moves all the same.
+        bucket = Bucket::Move;
+    }
     let before = if olds.iter().any(|f| f.runs()) { Before::Something } else { Before::Nothing };
     let network = scene.stack.network.name.as_str();
     let unproven = match current {
@@ -342,6 +346,11 @@ fn port_is_free(
         }
     }
     Ok(())
+}
+
+fn recorded_elsewhere(record: Option<&Record>, id: &InstanceId, placed: &Placed) -> bool {
+    let recorded = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    recorded.is_some_and(|instance| instance.host != placed.host)
 }
 
 fn bucket(

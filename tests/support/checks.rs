@@ -345,7 +345,8 @@ fn never_two_down(line: &Line, pass: &Pass, served: &BTreeSet<InstanceId>) -> Ve
     let now = serving(line);
     let mut down: BTreeMap<(&StackSlug, &str), Vec<&InstanceId>> = BTreeMap::new();
     for id in served.difference(&now) {
-        let is_asked_for = same_stack(pass, id).is_some_and(|service| id.number <= service.replicas);
+        let is_asked_for = same_stack(pass, id)
+            .is_some_and(|service| id.number <= service.replicas && !service.restart.may_complete());
         if is_asked_for {
             down.entry((&id.stack, id.service.as_str())).or_default().push(id);
         }
