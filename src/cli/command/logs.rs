@@ -75,7 +75,9 @@ async fn print(spoken: &[Spoken], secrets: &Secrets, tail: u32) -> Result<Exit, 
     let mut exit = Exit::AsAsked;
     for one in spoken {
         match one.engine.logs(&one.container, tail).await {
-            Ok(lines) => lines.into_iter().for_each(|line| out::say(&said(spoken, one, secret::without(secrets, line)))),
+            Ok(lines) => {
+                lines.into_iter().for_each(|line| out::say(&said(spoken, one, secret::without(secrets, line))))
+            }
             Err(error) => {
                 out::note(&format!("{}: {error}\n", one.id));
                 exit = Exit::World;
