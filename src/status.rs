@@ -111,7 +111,6 @@ fn gone(input: &Input<'_>, mut record: Record, why: &Gone) -> Option<Record> {
 fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revision, why: &Why) {
     record.actions.extend(actions_done(input));
     let mut now = deployment(input, stack, revision);
-    let waiting = waiting_removals(input, record);
     let failures: &[Failure] = input.applied.map_or(&[], |applied| &applied.failures);
     let is_new = record.running.as_ref().is_none_or(|running| running.content != stack.content);
     let held = input.plan.holds.iter().any(Hold::holds_the_stack);
@@ -148,10 +147,18 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
         record.status = StackStatus::Deploying;
         return;
     }
-    // A stack that is held whole was not touched: what ran is what runs.
-    if held && input.plan.steps.is_empty() && is_new {
+    // A new content of which nothing is there was not touched: what ran is what runs.
+    let begun = now.instances.values().any(|instance| instance.container.is_some());
+    if held && is_new && !begun {
         record.status = StackStatus::Held;
         record.next = None;
+        refresh(input, record);
+        return;
+    }
+    // One that was begun and is held before its end goes on from there.
+    let waits = input.plan.holds.iter().any(Hold::holds_whole);
+    if waits && (is_new || record.next.is_some()) {
+        record.status = StackStatus::Held;
         refresh(input, record);
         return;
     }
@@ -168,20 +175,32 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
         Why::BadContent(_) => StackStatus::RolledBack,
         Why::Head | Why::WrongAtHead | Why::MayBeIn(_) => StackStatus::Running,
     };
-    now.instances.extend(waiting);
+    let left_alone = left_alone(input, record, stack, &now);
+    now.instances.extend(left_alone);
     record.running = Some(now);
     record.next = None;
 }
 
-/// Instances that nothing asks for and that the brake keeps: forgotten, they would go without a word the next time.
-fn waiting_removals(input: &Input<'_>, record: &Record) -> BTreeMap<InstanceId, InstanceRecord> {
-    let is_held = |id: &InstanceId| {
+/// Recorded instances that a hold leaves as they are: those that nothing asks for and that the brake keeps, and those of
+/// which what is wanted does not exist. Forgotten, they would be made again elsewhere, or go without a word.
+fn left_alone(
+    input: &Input<'_>,
+    record: &Record,
+    stack: &Stack,
+    now: &Deployment,
+) -> BTreeMap<InstanceId, InstanceRecord> {
+    let is_braked = |id: &InstanceId| {
         let holds = &input.plan.holds;
         holds.iter().any(|hold| matches!(hold, Hold::RemovalBraked { instance } if instance == id))
     };
+    let held = input.plan.holds.iter().any(Hold::holds_the_stack);
+    let is_asked_for =
+        |id: &InstanceId| stack.service(id.service.as_str()).is_some_and(|service| id.number <= service.replicas);
+    let is_there = |id: &InstanceId| now.instances.get(id).is_some_and(|instance| instance.container.is_some());
+    let is_left = |id: &InstanceId| is_braked(id) || (held && is_asked_for(id) && !is_there(id));
     let running = record.running.iter().flat_map(|running| &running.instances);
     let mut waiting: BTreeMap<_, _> =
-        running.filter(|(id, _)| is_held(id)).map(|(id, instance)| (id.clone(), instance.clone())).collect();
+        running.filter(|(id, _)| is_left(id)).map(|(id, instance)| (id.clone(), instance.clone())).collect();
     // After the steps only the hosts that had some were looked at.
     for (id, instance) in waiting.iter_mut().filter(|(_, instance)| input.world.hosts.contains_key(&instance.host)) {
         let may_complete = instance.health == InstanceHealth::Completed;

@@ -16,6 +16,7 @@ use crate::model::stack::{PullPolicy, Service};
 use crate::model::world::{ContainerSeen, Health, HostView, ImageView, Presence, World};
 use crate::name::image::ImageRef;
 use crate::name::{HostName, InstanceId, StackSlug};
+use crate::plan::health::engine_check;
 use crate::plan::want::Want;
 
 /// What has to be known about one text of one stack.
@@ -24,10 +25,33 @@ struct Need {
     hosts: BTreeSet<HostName>,
     /// What the record says, by host.
     recorded: BTreeMap<HostName, ResolvedImage>,
-    /// A container that was made from it on that host and still exists, with its engine's health.
-    in_use: BTreeMap<HostName, Health>,
+    /// A container that was made from it on that host and still exists.
+    in_use: BTreeMap<HostName, InUse>,
+    /// Where a service needs it that declares no check for the engine: there it matters whether the image brings one.
+    unchecked: BTreeSet<HostName>,
     never_pull: bool,
     ask_again: bool,
+}
+
+/// What a container tells of its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InUse {
+    BringsCheck,
+    BringsNone,
+    /// Its service declares a check, which hides the image's own.
+    Hidden,
+}
+
+impl Need {
+    /// Whether the image is on the host and brings a check, if containers tell.
+    fn told(&self, host: &HostName) -> Option<bool> {
+        match self.in_use.get(host)? {
+            InUse::BringsCheck => Some(true),
+            InUse::BringsNone => Some(false),
+            InUse::Hidden if self.unchecked.contains(host) => None,
+            InUse::Hidden => Some(false),
+        }
+    }
 }
 
 /// What images are resolved from.
@@ -69,6 +93,9 @@ fn needs(question: &Question<'_>, world: &World) -> BTreeMap<(StackSlug, ImageRe
                 }
                 let need = needs.entry((slug.clone(), service.image.clone())).or_default();
                 need.hosts.insert(placed.host.clone());
+                if engine_check(service).is_none() {
+                    need.unchecked.insert(placed.host.clone());
+                }
                 need.never_pull |= service.pull == PullPolicy::Never;
                 need.ask_again |= service.pull == PullPolicy::Always && is_new;
                 remember(need, record, service, &id, &placed.host, &containers);
@@ -114,7 +141,14 @@ fn remember(
     let of_instance = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
     let is_of_this_image = of_instance.is_some_and(|instance| instance.image == text && &instance.host == host);
     if let Some(container) = containers.get(&(id.clone(), host.clone())).filter(|_| is_of_this_image) {
-        need.in_use.insert(host.clone(), container.health);
+        let told = match container.health {
+            _ if engine_check(service).is_some() => InUse::Hidden,
+            Health::Unchecked => InUse::BringsNone,
+            Health::Starting | Health::Healthy | Health::Unhealthy => InUse::BringsCheck,
+        };
+        if told != InUse::Hidden || !need.in_use.contains_key(host) {
+            need.in_use.insert(host.clone(), told);
+        }
     }
 }
 
@@ -140,8 +174,8 @@ async fn resolve_text(
     }
     let mut local: BTreeMap<HostName, ImageDetail> = BTreeMap::new();
     for host in &need.hosts {
-        if let Some(recorded) = need.recorded.get(host).filter(|_| !need.ask_again && need.in_use.contains_key(host)) {
-            let has_health_check = need.in_use[host] != Health::Unchecked;
+        let recorded = need.recorded.get(host).filter(|_| !need.ask_again);
+        if let Some((recorded, has_health_check)) = recorded.zip(need.told(host)) {
             let view = ImageView::Resolved { image: recorded.clone(), presence: Presence::OnHost, has_health_check };
             views.insert(host.clone(), view);
             continue;
@@ -191,9 +225,7 @@ async fn resolve_text(
 
 /// An image that a registry vouches for, as one host has it or has yet to pull it.
 async fn on_host(engine: &dyn Engine, need: &Need, host: &HostName, image: &ResolvedImage) -> ImageView {
-    let in_use = need.in_use.get(host).filter(|_| need.recorded.get(host) == Some(image));
-    if let Some(health) = in_use {
-        let has_health_check = *health != Health::Unchecked;
+    if let Some(has_health_check) = need.told(host).filter(|_| need.recorded.get(host) == Some(image)) {
         return ImageView::Resolved { image: image.clone(), presence: Presence::OnHost, has_health_check };
     }
     match engine.image(image.reference()).await {

@@ -209,6 +209,35 @@ impl Hold {
             | Self::Brake(_) => true,
         }
     }
+
+    /// Whether nothing of the stack may be touched under it.
+    pub fn holds_whole(&self) -> bool {
+        match self {
+            Self::HostUnreachable { .. }
+            | Self::HostWithoutEndpoint { .. }
+            | Self::HostLeft { .. }
+            | Self::NetworkMissing { .. }
+            | Self::NetworkUnfit { .. }
+            | Self::VolumeMissing { .. }
+            | Self::OtherOwner { .. }
+            | Self::InventoryWrong { .. }
+            | Self::LastGoodUnreadable { .. }
+            | Self::NamelessFiles { .. }
+            | Self::NoLedger { .. } => true,
+            Self::Unplaced { .. }
+            | Self::Requires { .. }
+            | Self::ForeignName { .. }
+            | Self::PortHeld { .. }
+            | Self::ImageUnresolved { .. }
+            | Self::Paused { .. }
+            | Self::RemoteHostDisagrees { .. }
+            | Self::NotAllowed { .. }
+            | Self::WrongAtHead { .. }
+            | Self::BadContent { .. }
+            | Self::RemovalBraked { .. }
+            | Self::Brake(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Hold {

@@ -16,6 +16,7 @@ use crate::plan::Input;
 use crate::plan::change::Bucket;
 use crate::plan::decide::{Decided, Order, services_in_order};
 use crate::plan::furnish::{network_to_make, volumes_to_make};
+use crate::plan::health::Probe;
 use crate::plan::index::Found;
 use crate::plan::removal::{Leftover, remove, stop};
 use crate::plan::step::{Act, RunAction, Step};
@@ -36,6 +37,8 @@ struct Line<'a> {
     /// Service → the steps after which it is started, and healthy with its actions run.
     started: BTreeMap<ServiceName, Steps>,
     ready: BTreeMap<ServiceName, Steps>,
+    /// Services that something waits for which is brought up now.
+    waited_for: BTreeSet<&'a ServiceName>,
     /// Containers that were stopped to make room, by id.
     stopped: BTreeMap<String, usize>,
 }
@@ -54,6 +57,7 @@ pub fn steps<'a>(
         made: BTreeMap::new(),
         started: BTreeMap::new(),
         ready: BTreeMap::new(),
+        waited_for: waited_for(decided),
         stopped: BTreeMap::new(),
     };
     for one in decided {
@@ -76,6 +80,11 @@ pub fn steps<'a>(
     }
     line.remove_leftovers(leftovers, &healthy);
     line.steps
+}
+
+fn waited_for<'a>(decided: &'a [Decided<'a>]) -> BTreeSet<&'a ServiceName> {
+    let brought_up = decided.iter().filter(|one| one.unproven).flat_map(|one| &one.service.requirements);
+    brought_up.filter(|r| r.wait_for_healthy == WaitForHealthy::Yes).map(|r| &r.service).collect()
 }
 
 fn in_start_order(stack: &Stack) -> Vec<&Service> {
@@ -218,17 +227,17 @@ impl<'a> Line<'a> {
         (start, Some(index))
     }
 
-    /// What runs already is waited for only if the engine says that it is not healthy and something requires it.
+    /// What runs already is waited for if something that is started waits for it, unless all that can be known of its
+    /// health was just seen.
     fn await_if_required(&mut self, one: &Decided<'_>, gate: &Steps) -> Option<usize> {
-        let unhealthy = one.current.is_some_and(|c| c.container.health == Health::Unhealthy);
-        let is_required = self.stack.services.iter().any(|service| {
-            service
-                .requirements
-                .iter()
-                .any(|r| r.service == one.service.name && r.wait_for_healthy == WaitForHealthy::Yes)
-        });
-        let builds = self.steps.iter().any(|step| matches!(step.act, Act::Create(_) | Act::Start { .. }));
-        if !(unhealthy && is_required && builds) {
+        let current = one.current?;
+        let is_seen_healthy = matches!(
+            (current.container.state, current.container.health, &one.gate.probe),
+            (State::Running, Health::Healthy, Probe::Engine { .. } | Probe::Running)
+                | (State::Running, Health::Unchecked, Probe::Running)
+                | (State::Exited { .. }, _, _)
+        );
+        if is_seen_healthy || !self.waited_for.contains(&one.service.name) {
             return None;
         }
         let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone() };

@@ -192,7 +192,8 @@ pub fn truth(line: &Line, pass: &Pass) -> Verdict {
             let endpoint = &pass.world.hosts[&instance.host];
             let container = instance.container.as_ref();
             let seen = container.and_then(|c| machines[endpoint].containers.iter().find(|seen| &seen.id == c));
-            let may_complete = same_stack(pass, id).is_some_and(|service| service.restart.may_complete());
+            let is_one_shot = same_stack(pass, id).is_some_and(|service| service.restart.may_complete());
+            let may_complete = is_one_shot || instance.health == InstanceHealth::Completed;
             let health = seen.map_or(InstanceHealth::Stopped, |seen| status::health(seen, may_complete));
             check(law, health == instance.health, || format!("{id} is {health:?}, recorded is {instance:?}"))?;
         }
@@ -344,7 +345,8 @@ fn never_two_down(line: &Line, pass: &Pass, served: &BTreeSet<InstanceId>) -> Ve
     let now = serving(line);
     let mut down: BTreeMap<(&StackSlug, &str), Vec<&InstanceId>> = BTreeMap::new();
     for id in served.difference(&now) {
-        let is_asked_for = same_stack(pass, id).is_some_and(|service| id.number <= service.replicas);
+        let is_asked_for = same_stack(pass, id)
+            .is_some_and(|service| id.number <= service.replicas && !service.restart.may_complete());
         if is_asked_for {
             down.entry((&id.stack, id.service.as_str())).or_default().push(id);
         }

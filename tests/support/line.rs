@@ -216,6 +216,7 @@ impl Line {
             brake: self.config.brake,
             in_hand: &BTreeSet::new(),
             allowed_removals: &self.allowed_removals,
+            subnets: &self.config.subnets,
         })
     }
 
