@@ -13,7 +13,7 @@ mod repository;
 mod site;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -109,8 +109,8 @@ async fn measure(fleet: &Fleet, host: &str) {
 }
 
 /// The engine alone: the same containers, created and started with some in flight, by a client that does nothing else.
-async fn floor(socket: &PathBuf, in_flight: usize) -> Duration {
-    let engine = Arc::new(Docker::unix(socket.clone()));
+async fn floor(socket: &Path, in_flight: usize) -> Duration {
+    let engine = Arc::new(Docker::unix(socket));
     let network = NetworkName::new("bayplan-test-floor").expect("a name");
     let labels = BTreeMap::from([(fleet::TEST_LABEL.to_owned(), "floor".to_owned())]);
     let begun = Instant::now();

@@ -20,7 +20,7 @@ use crate::name::image::ImageRef;
 use crate::name::{HostName, StackSlug};
 use crate::plan::outcome::{Applied, Failure, Verdict};
 use crate::plan::step::{Act, RunAction, Step};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// How many of a failing container's last log lines are shown.
 const LOG_LINES: u32 = 20;
@@ -150,16 +150,9 @@ impl Work {
 
     /// A container may print its own variables; what was given to it as one is not shown.
     fn without_secrets(&self, log: Vec<String>) -> Vec<String> {
-        let values = self.secrets.iter().map(Secret::expose);
-        let secrets: Vec<&String> = values.filter(|value| value.len() >= SHORTEST_SECRET).collect();
-        let redact =
-            |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret.as_str(), "[redacted]"));
-        log.into_iter().map(redact).collect()
+        log.into_iter().map(|line| secret::without(&self.secrets, line)).collect()
     }
 }
-
-/// Shorter values (`8080`, `true`) are no secrets, and replacing them would make a log unreadable.
-const SHORTEST_SECRET: usize = 6;
 
 /// Why a step did not succeed, before it is known which step it was.
 #[derive(Debug)]
@@ -205,7 +198,12 @@ async fn give_up_name(
     Ok(())
 }
 
+/// Never two at a time: a command outlives whoever started it, and an earlier apply may have been cut off.
 async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Trouble> {
+    if engine.commands_running(&action.container).await?.contains(&action.command) {
+        let why = format!("an earlier run of the action {} has not ended yet", action.action);
+        return Err(Trouble { verdict: Verdict::Transient, why, log: Vec::new() });
+    }
     let request = ExecRequest {
         command: action.command.clone(),
         working_dir: action.working_dir.clone(),

@@ -179,3 +179,16 @@ fn the_readme_names_commands_and_options_that_exist() {
     }
     assert!(seen > 10, "the README was not understood");
 }
+
+#[test]
+fn the_files_that_the_readme_shows_are_right() {
+    let readme = fs::read_to_string("README.md").expect("the README");
+    let blocks: Vec<&str> =
+        readme.split("```yaml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    let [host, config, stack] = blocks.as_slice() else { panic!("the README shows a host, a configuration, a stack") };
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "hosts/host.yaml", host);
+    write(folder.path(), "stacks/stack.yaml", stack);
+    write(folder.path(), "config.yaml", config);
+    check(&["validate", "--config", "config.yaml"], folder.path(), 0, &["all right: 1 stack, 1 host"]);
+}

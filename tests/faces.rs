@@ -134,6 +134,7 @@ fn a_new_service_says_where_it_goes_and_why() {
         image: "example/web:2".to_owned(),
         resolved: ResolvedImage::Local("sha256:1".to_owned()),
         digest: Digest::of(b"web"),
+        secrets: BTreeSet::new(),
     };
     let step = |act: Act, after: &[usize]| Step {
         host: host("host-1"),

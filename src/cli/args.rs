@@ -38,7 +38,7 @@ pub struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub format: Format,
     /// The operator's configuration; everything in it has a safe default (`bayplan schema config`).
-    #[arg(long, global = true, value_name = "FILE", env = "BAYPLAN_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "BAYPLAN_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// The branch to watch, instead of the one that is checked out.
     #[arg(long, global = true, value_name = "NAME")]

@@ -102,10 +102,11 @@ pub async fn once(
                 let _ = relay.send(Event::Progress(progress));
             }
         });
+        let read = write::Read::of(&pass);
         while let Some(done) = hands.join_next().await {
             let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             let hand = &begun[&done.stack];
-            let is_retried = finish(site, hand, &done, events, &mut ended).await?;
+            let is_retried = finish(site, &read, hand, &done, events, &mut ended).await?;
             if !is_retried {
                 given_up.insert(done.stack.clone());
             }
@@ -134,6 +135,7 @@ fn begun(
 /// Writes how a stack ended. Says whether another round makes sense: after a success, and to go back from bad content.
 async fn finish(
     site: &mut Site,
+    read: &write::Read,
     hand: &InHand,
     done: &Done,
     events: &UnboundedSender<Event>,
@@ -150,7 +152,7 @@ async fn finish(
         (Some(_) | None, _) => false,
     };
     let status = record.as_ref().map(|record| record.status);
-    let written = write::end(site, done, hand, record).await?;
+    let written = write::end(site, read, done, hand, record).await?;
     tell(events, written);
     let entry = ended.entry(done.stack.clone()).or_insert_with(|| Ended {
         stack: done.stack.clone(),

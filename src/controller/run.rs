@@ -47,6 +47,7 @@ struct Run<'a> {
     progress: UnboundedSender<Progress>,
     push: Arc<Notify>,
     failed_passes: u32,
+    read: write::Read,
 }
 
 /// Runs until `shutdown`; then every apply ends at its step's border, and the ledger says so.
@@ -77,6 +78,7 @@ pub async fn run(
         progress,
         push,
         failed_passes: 0,
+        read: write::Read::default(),
     };
     let mut listeners = trigger::Listeners::default();
     let mut full_look = interval(FULL_LOOK_EVERY);
@@ -188,12 +190,14 @@ impl Run<'_> {
         if written.as_ref().is_some_and(|written| written.hosts_changed) {
             self.again.notify_one();
         }
+        self.read = write::Read::of(&pass);
+        // A plan is told before its first step is.
+        self.tell(Event::Passed(Box::new(pass)));
         self.written(written);
         for (slug, hand) in begun {
             self.hands.spawn(hand.work(&slug, self.site, self.progress.clone()));
             self.in_hand.insert(slug, hand);
         }
-        self.tell(Event::Passed(Box::new(pass)));
         Ok(())
     }
 
@@ -219,7 +223,7 @@ impl Run<'_> {
         let record = hand.record(before, &done);
         let newly_bad = record.as_ref().zip(before).is_some_and(|(after, before)| after.bad != before.bad);
         let status = record.as_ref().map(|record| record.status);
-        let written = write::end(self.site, &done, &hand, record).await?;
+        let written = write::end(self.site, &self.read, &done, &hand, record).await?;
         self.written(written);
         let failed = done.applied.failures.iter().any(|f| f.verdict == Verdict::Transient || !newly_bad);
         if failed {

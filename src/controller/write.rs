@@ -3,17 +3,20 @@
 //! One commit when stacks begin, with what else the pass found; one when a stack ends; none when nothing changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::controller::hand::{Done, InHand};
 use crate::ledger::{Change, LedgerError};
+use crate::model::desired::Inventory;
 use crate::model::record::{Ledger, Record, StackStatus};
+use crate::model::stack::Stack;
 use crate::name::{Digest, HostName, Revision, StackSlug};
 use crate::plan::StackPlan;
 use crate::plan::change::Bucket;
 use crate::plan::want::Want;
 use crate::reconcile::Pass;
 use crate::reconcile::site::Site;
-use crate::status::{self, hosts, page};
+use crate::status::{self, hosts, map, page};
 
 /// A commit of the ledger and its sentence.
 #[derive(Debug, Clone)]
@@ -22,6 +25,20 @@ pub struct Written {
     pub message: String,
     /// Whether what is known of hosts changed: placement may come out differently now.
     pub hosts_changed: bool,
+}
+
+/// What the newest pass read: the page says who connects to whom, which the ledger does not.
+#[derive(Debug, Default)]
+pub struct Read {
+    inventory: Inventory,
+    stacks: Vec<Arc<Stack>>,
+}
+
+impl Read {
+    pub fn of(pass: &Pass) -> Self {
+        let stacks = pass.desired.stacks.values().chain(pass.before.values()).cloned().collect();
+        Self { inventory: pass.desired.inventory.clone(), stacks }
+    }
 }
 
 /// Writes what a pass found, and that these stacks begin.
@@ -79,7 +96,7 @@ pub async fn pass(
     let digest = (!begun.is_empty()).then(|| pass.plan.digest());
     let change = Change {
         owner: pass.owner.clone(),
-        page: page_after(&ledger, &records, hosts_changed.then_some(&hosts)),
+        page: page_after(&Read::of(pass), &ledger, &records, hosts_changed.then_some(&hosts)),
         records,
         hosts: hosts_changed.then_some(hosts),
         message: message.clone(),
@@ -100,7 +117,7 @@ pub async fn first_facts(site: &Site, pass: &Pass) -> Result<Option<Written>, Le
     let message = format!("Measured {}", names.join(", "));
     let change = Change {
         owner: pass.owner.clone(),
-        page: page_after(&ledger, &BTreeMap::new(), Some(&hosts)),
+        page: page_after(&Read::of(pass), &ledger, &BTreeMap::new(), Some(&hosts)),
         records: BTreeMap::new(),
         hosts: Some(hosts),
         message: message.clone(),
@@ -113,6 +130,7 @@ pub async fn first_facts(site: &Site, pass: &Pass) -> Result<Option<Written>, Le
 /// Writes how a stack ended.
 pub async fn end(
     site: &Site,
+    read: &Read,
     done: &Done,
     hand: &InHand,
     record: Option<Record>,
@@ -125,7 +143,7 @@ pub async fn end(
     let hosts = Some(hosts).filter(|hosts| hosts != &ledger.hosts);
     let change = Change {
         owner: hand.owner.clone(),
-        page: page_after(&ledger, &records, hosts.as_ref()),
+        page: page_after(read, &ledger, &records, hosts.as_ref()),
         records,
         hosts,
         message: message.clone(),
@@ -147,6 +165,7 @@ fn all_records(ledger: &Ledger, changed: &BTreeMap<StackSlug, Option<Record>>) -
 }
 
 fn page_after(
+    read: &Read,
     ledger: &Ledger,
     records: &BTreeMap<StackSlug, Option<Record>>,
     hosts: Option<&BTreeMap<HostName, crate::model::record::HostRecord>>,
@@ -157,7 +176,9 @@ fn page_after(
         records: all_records(ledger, records),
         hosts: hosts.unwrap_or(&ledger.hosts).clone(),
     };
-    page::page(&after)
+    // A long page does not show who connects to whom.
+    let stacks = if after.records.len() > page::MOST_DETAILED { &[] } else { read.stacks.as_slice() };
+    page::of_map(&map::map(&map::Input { ledger: &after, inventory: Some(&read.inventory), stacks }))
 }
 
 fn trailers(head: &Revision, plan: Option<&Digest>, result: &str, inputs: Option<&Revision>) -> Vec<(String, String)> {

@@ -47,8 +47,9 @@ use crate::model::world::{About, ContainerSeen, NetworkSeen, VolumeSeen};
 use crate::name::ContainerName;
 use crate::name::image::ImageRef;
 
-/// Starts in flight per engine. Throughput stops growing at about 4 on the older engines and 8 on the newer, while each
-/// start takes longer; at 16 a start takes up to 2 s, which eats into its deadline on a busy machine.
+/// Starts in flight per engine. 50 containers on a bridge (2 cores, engine 20.10 / 26.1): with 4 in flight 13.4 / 12.0 s,
+/// with 8 11.5 / 10.3 s, with 16 13.5 / 10.0 s; but with 16 the slowest start takes 5 to 7 s instead of 3, which eats into
+/// its deadline on a busy machine. More cores would allow more.
 const STARTS_AT_ONCE: usize = 8;
 
 /// One pull already runs its layers in parallel; a second hides the latency of the registry.

@@ -27,7 +27,8 @@ pub fn change(scene: &Scene<'_>, one: &Decided<'_>) -> Change {
     let from = one
         .current
         .map(|found| found.ours.host.clone())
-        .or_else(|| one.olds.first().map(|found| found.ours.host.clone()));
+        .or_else(|| one.olds.first().map(|found| found.ours.host.clone()))
+        .or_else(|| running.and_then(|r| r.instances.get(&one.id)).map(|recorded| recorded.host.clone()));
     Change {
         instance: one.id.clone(),
         bucket,

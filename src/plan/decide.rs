@@ -68,6 +68,7 @@ pub struct Scene<'a> {
     pub why: &'a Why,
     pub mapping: &'a Mapping,
     pub record: Option<&'a Record>,
+    pub braked: Option<&'a Braked>,
 }
 
 pub fn stack(
@@ -81,7 +82,8 @@ pub fn stack(
         return StackPlan::default();
     };
     let mapping: Mapping = of_stack(&input.placement.mapping, slug);
-    let scene = Scene { input, index, stack, revision, why, mapping: &mapping, record: input.ledger.records.get(slug) };
+    let scene =
+        Scene { input, index, stack, revision, why, mapping: &mapping, record: input.ledger.records.get(slug), braked };
     let mut plan = StackPlan { holds: want.holds(slug), ..StackPlan::default() };
     let mut decided = Vec::new();
     let mut held = BTreeSet::new();
@@ -212,7 +214,11 @@ fn instance<'a>(
     }
     let completed =
         service.restart.may_complete() && current.is_some_and(|c| c.container.state == State::Exited { code: 0 });
-    let bucket = bucket(service, placed, &request, current, &olds, completed);
+    let mut bucket = bucket(service, placed, &request, current, &olds, completed);
+    if bucket == Bucket::Create && recorded_elsewhere(scene.record, id, placed) {
+        // Where it was cannot be seen, or is empty: for the reader it moves all the same.
+        bucket = Bucket::Move;
+    }
     let before = if olds.iter().any(|f| f.runs()) { Before::Something } else { Before::Nothing };
     let network = scene.stack.network.name.as_str();
     let unproven = match current {
@@ -331,17 +337,28 @@ fn port_is_free(
                         .host_ip
                         .is_none_or(|ip| ip == port.host_ip || ip.is_unspecified() || port.host_ip.is_unspecified())
             });
-            if clashes && !same_stack {
+            let stays = is_braked(scene, holder);
+            if clashes && (!same_stack || stays) {
                 return Err(Some(Hold::PortHeld {
                     instance: id.clone(),
                     host: placed.host.clone(),
                     port: port.host_port,
-                    by: format!("the container {}", holder.name),
+                    by: format!("the container {}{}", holder.name, if stays { " (its removal waits)" } else { "" }),
                 }));
             }
         }
     }
     Ok(())
+}
+
+fn recorded_elsewhere(record: Option<&Record>, id: &InstanceId, placed: &Placed) -> bool {
+    let recorded = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    recorded.is_some_and(|instance| instance.host != placed.host)
+}
+
+fn is_braked(scene: &Scene<'_>, container: &ContainerSeen) -> bool {
+    let ours = container.ours(scene.input.owner);
+    ours.is_some_and(|ours| scene.braked.is_some_and(|braked| braked.removals.contains(&ours.instance)))
 }
 
 fn bucket(

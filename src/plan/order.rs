@@ -231,12 +231,12 @@ impl<'a> Line<'a> {
     /// health was just seen.
     fn await_if_required(&mut self, one: &Decided<'_>, gate: &Steps) -> Option<usize> {
         let current = one.current?;
-        let is_seen_healthy = match (current.container.state, current.container.health, &one.gate.probe) {
-            (State::Running, Health::Healthy, Probe::Engine { .. } | Probe::Running) => true,
-            (State::Running, Health::Unchecked, Probe::Running) => true,
-            (State::Exited { .. }, _, _) => true,
-            _ => false,
-        };
+        let is_seen_healthy = matches!(
+            (current.container.state, current.container.health, &one.gate.probe),
+            (State::Running, Health::Healthy, Probe::Engine { .. } | Probe::Running)
+                | (State::Running, Health::Unchecked, Probe::Running)
+                | (State::Exited { .. }, _, _)
+        );
         if is_seen_healthy || !self.waited_for.contains(&one.service.name) {
             return None;
         }

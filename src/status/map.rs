@@ -87,13 +87,20 @@ pub struct HostOnMap {
 
 /// Draws the map.
 pub fn map(input: &Input<'_>) -> Map {
+    let mut read: Read<'_> = BTreeMap::new();
+    for stack in input.stacks {
+        read.entry(stack.name.slug()).or_default().push(stack);
+    }
     Map {
-        stacks: input.ledger.records.iter().map(|(slug, record)| stack(input, slug, record)).collect(),
+        stacks: input.ledger.records.iter().map(|(slug, record)| stack(input, &read, slug, record)).collect(),
         hosts: hosts(input),
     }
 }
 
-fn stack(input: &Input<'_>, slug: &StackSlug, record: &Record) -> StackOnMap {
+/// The stacks that could be read, by slug: the head's, and what last ran well.
+type Read<'a> = BTreeMap<&'a StackSlug, Vec<&'a Arc<Stack>>>;
+
+fn stack(input: &Input<'_>, read: &Read<'_>, slug: &StackSlug, record: &Record) -> StackOnMap {
     let shown = record.running.as_ref().or(record.next.as_ref());
     let next = record.next.as_ref().filter(|_| record.running.is_some());
     StackOnMap {
@@ -103,7 +110,7 @@ fn stack(input: &Input<'_>, slug: &StackSlug, record: &Record) -> StackOnMap {
         next: next.map(|deployment| deployment.revision.clone()),
         files: shown.map(|deployment| deployment.files.clone()).unwrap_or_default(),
         berths: shown.map(|deployment| berths(input, deployment)).unwrap_or_default(),
-        connections: shown.map(|deployment| connections(input, slug, deployment)).unwrap_or_default(),
+        connections: shown.map(|deployment| connections(input, read, slug, deployment)).unwrap_or_default(),
         conditions: record.conditions.clone(),
     }
 }
@@ -127,11 +134,15 @@ fn datacenter(input: &Input<'_>, host: &HostName) -> Option<String> {
     input.inventory?.hosts.get(host)?.datacenter.clone()
 }
 
-fn connections(input: &Input<'_>, slug: &StackSlug, deployment: &Deployment) -> Vec<Connection> {
-    let is_what_runs = |stack: &&Arc<Stack>| stack.name.slug() == slug && stack.content == deployment.content;
-    let (Some(stack), Some(inventory)) = (input.stacks.iter().find(is_what_runs), input.inventory) else {
+fn connections(input: &Input<'_>, read: &Read<'_>, slug: &StackSlug, deployment: &Deployment) -> Vec<Connection> {
+    let stacks = read.get(slug).into_iter().flatten();
+    let what_runs = stacks.copied().find(|stack| stack.content == deployment.content);
+    let (Some(stack), Some(inventory)) = (what_runs, input.inventory) else {
         return Vec::new();
     };
+    if stack.services.iter().all(|service| service.requirements.is_empty()) {
+        return Vec::new();
+    }
     let placed =
         |record: &InstanceRecord| Placed { host: record.host.clone(), ports: record.ports.clone(), why: String::new() };
     let mapping: Mapping = deployment.instances.iter().map(|(id, record)| (id.clone(), placed(record))).collect();

@@ -12,6 +12,10 @@ use crate::model::record::{InstanceHealth, InstanceRecord, Ledger, StackStatus};
 use crate::name::InstanceId;
 use crate::status::map::{self, Connection, HostOnMap, Map, StackOnMap};
 
+/// Up to so many stacks each has its own part; beyond it only those that need a look, for nobody reads further, and a
+/// page that is written at each deployment must stay small.
+pub const MOST_DETAILED: usize = 100;
+
 /// The page of a ledger, from what it says alone.
 pub fn page(ledger: &Ledger) -> String {
     of_map(&map::map(&map::Input { ledger, inventory: None, stacks: &[] }))
@@ -37,7 +41,11 @@ pub fn of_map(map: &Map) -> String {
             );
         }
     }
-    for stack in &map.stacks {
+    let is_long = map.stacks.len() > MOST_DETAILED;
+    if is_long {
+        text.push_str("\nBelow are only the stacks that need a look; `status/` has a file for each.\n");
+    }
+    for stack in map.stacks.iter().filter(|stack| !is_long || stack.status != StackStatus::Running) {
         text.push_str(&of_stack(stack));
     }
     if !map.hosts.is_empty() {

@@ -6,10 +6,12 @@ use bayplan::engine::docker::Docker;
 use bayplan::engine::docker::wire::TlsFiles;
 use bayplan::engine::memory::faults::{Call, Fault, Times, Which};
 use bayplan::engine::{Engine, EngineError, deadline};
-use bayplan::model::request::{MountKind, MountRequest};
-use bayplan::model::stack::{Access, Restart};
+use bayplan::model::request::{MountKind, MountRequest, NetworkAttachment};
+use bayplan::model::stack::{Access, Logging, NetworkMode, Restart, Settings};
 use bayplan::model::world::State;
+use bayplan::secret::Secret;
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::fleet;
@@ -164,5 +166,111 @@ fn a_strange_certificate_and_a_missing_file_are_told() {
             assert!(matches!(error, EngineError::Unreachable { .. }), "{ca} {cert} {key}: {error:?}");
             assert!(error.to_string().contains(told), "{ca} {cert} {key}: {error}");
         }
+    });
+}
+
+#[test]
+fn every_setting_reaches_the_engine() {
+    lab::on_fleet("every_setting_reaches_the_engine", async |lab: Lab| {
+        let Behind::Fleet { fleet, host } = &lab.behind else {
+            return;
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let list = |text: &str| vec![text.to_owned()];
+        let mut request = lab.request("a", "web").await;
+        request.environment = [("KEY".to_owned(), Secret::new("a=b c".to_owned()))].into();
+        request.command = Some(list("argument"));
+        request.entrypoint = Some(list("/entry/web"));
+        request.user = text("0:0");
+        request.working_dir = text("/tmp");
+        request.restart = Restart::OnFailure;
+        request.stop_grace_period = Duration::from_millis(2500);
+        request.extra_hosts = list("db:10.0.0.9");
+        request.cpu_limit = Some(1500);
+        request.memory_limit = Some(64 << 20);
+        request.network = NetworkAttachment::None;
+        request.mounts =
+            vec![MountRequest { kind: MountKind::Tmpfs, target: "/scratch".to_owned(), access: Access::ReadWrite }];
+        request.settings = Settings {
+            hostname: text("box"),
+            domainname: text("example"),
+            dns: list("10.0.0.1"),
+            dns_search: list("example"),
+            dns_options: list("ndots:2"),
+            extra_hosts: Vec::new(),
+            cap_drop: list("CHOWN"),
+            cap_add: list("NET_ADMIN"),
+            devices: list("/dev/null:/dev/nothing:r"),
+            security_opt: list("no-new-privileges"),
+            sysctls: [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into(),
+            group_add: list("7"),
+            ulimits: [("nofile".to_owned(), (100, 200))].into(),
+            shm_size: Some(1 << 20),
+            init: Some(true),
+            read_only: Some(true),
+            privileged: Some(false),
+            tty: Some(true),
+            stdin_open: Some(true),
+            pids_limit: Some(50),
+            oom_score_adj: Some(100),
+            stop_signal: text("SIGINT"),
+            network_mode: NetworkMode::None,
+            logging: Some(Logging {
+                driver: "json-file".to_owned(),
+                options: [("max-size".to_owned(), "1m".to_owned())].into(),
+            }),
+        };
+        let id = lab.engine.create(&request).await.expect("it is created");
+        let look: Value = serde_json::from_str(&fleet.docker_text(host, &["inspect", &id])).expect("JSON");
+        let look = &look[0];
+        for (path, wanted) in [
+            ("/Config/Cmd", json!(["argument"])),
+            ("/Config/Entrypoint", json!(["/entry/web"])),
+            ("/Config/User", json!("0:0")),
+            ("/Config/WorkingDir", json!("/tmp")),
+            ("/Config/Hostname", json!("box")),
+            ("/Config/Domainname", json!("example")),
+            ("/Config/Tty", json!(true)),
+            ("/Config/OpenStdin", json!(true)),
+            ("/Config/StopSignal", json!("SIGINT")),
+            ("/Config/StopTimeout", json!(3)),
+            ("/Config/Labels/team", json!("shop")),
+            ("/HostConfig/Binds", Value::Null),
+            ("/HostConfig/NetworkMode", json!("none")),
+            ("/HostConfig/RestartPolicy/Name", json!("on-failure")),
+            ("/HostConfig/ExtraHosts", json!(["db:10.0.0.9"])),
+            ("/HostConfig/NanoCpus", json!(1_500_000_000)),
+            ("/HostConfig/Memory", json!(64 << 20)),
+            ("/HostConfig/Mounts/0/Type", json!("tmpfs")),
+            ("/HostConfig/Mounts/0/Target", json!("/scratch")),
+            ("/HostConfig/Dns", json!(["10.0.0.1"])),
+            ("/HostConfig/DnsSearch", json!(["example"])),
+            ("/HostConfig/DnsOptions", json!(["ndots:2"])),
+            ("/HostConfig/CapDrop/0", json!("CHOWN")),
+            ("/HostConfig/CapAdd/0", json!("NET_ADMIN")),
+            ("/HostConfig/Devices/0/PathInContainer", json!("/dev/nothing")),
+            ("/HostConfig/Devices/0/CgroupPermissions", json!("r")),
+            ("/HostConfig/SecurityOpt", json!(["no-new-privileges"])),
+            ("/HostConfig/Sysctls/net.ipv4.ip_forward", json!("1")),
+            ("/HostConfig/GroupAdd", json!(["7"])),
+            ("/HostConfig/Ulimits/0", json!({"Name": "nofile", "Soft": 100, "Hard": 200})),
+            ("/HostConfig/ShmSize", json!(1 << 20)),
+            ("/HostConfig/Init", json!(true)),
+            ("/HostConfig/ReadonlyRootfs", json!(true)),
+            ("/HostConfig/PidsLimit", json!(50)),
+            ("/HostConfig/OomScoreAdj", json!(100)),
+            ("/HostConfig/LogConfig", json!({"Type": "json-file", "Config": {"max-size": "1m"}})),
+        ] {
+            let seen = look.pointer(path).unwrap_or(&Value::Null);
+            if path.ends_with("/0") && seen.is_string() {
+                // Some engines write `CAP_CHOWN`.
+                let seen = seen.as_str().unwrap_or_default().trim_start_matches("CAP_");
+                assert_eq!(json!(seen), wanted, "{}: {path}", lab.what);
+            } else {
+                assert_eq!(seen, &wanted, "{}: {path}", lab.what);
+            }
+        }
+        let environment = look.pointer("/Config/Env").and_then(Value::as_array).expect("variables");
+        assert!(environment.contains(&json!("KEY=a=b c")), "{}: {environment:?}", lab.what);
     });
 }

@@ -5,7 +5,8 @@ use crate::stage::Stage;
 const PATH: &str = "stacks/shop.yaml";
 
 /// `db` keeps data and a port, so it is replaced with a gap; `app` and `side` without.
-fn shop(version: u32, cache: &str) -> String {
+fn shop(version: usize, cache: &str) -> String {
+    let image = version / 2 % 2 + 1;
     format!(
         r#"
 name: shop
@@ -19,8 +20,8 @@ itemListElement:
     volumeMounts: [{{source: shop-data, target: /data}}]
     environment: {{VERSION: "{version}"}}
     potentialAction: [{{name: migrate, command: [sh, -c, "echo {version} >> /data/migrated"]}}]
-  - {{position: 2, name: app, image: "bayplan-test/web:{version}", targetHost: host-1, softwareRequirements: [{{name: db}}]}}
-  - {{position: 3, name: side, image: "bayplan-test/web:{version}", targetHost: host-2}}
+  - {{position: 2, name: app, image: "bayplan-test/web:{image}", targetHost: host-1, softwareRequirements: [{{name: db}}]}}
+  - {{position: 3, name: side, image: "bayplan-test/web:{image}", targetHost: host-2}}
   - {{position: 4, name: {cache}, image: "bayplan-test/web:1", targetHost: host-2}}
 "#
     )
@@ -33,10 +34,11 @@ async fn stopped_after_any_step_the_next_service_comes_to_the_same_end() {
     };
     stage.deploy(PATH, &shop(1, "cache")).await;
     stage.is_settled().await;
+    // Every second border: the laws over the memory engine have them all.
     let mut round = 0;
     loop {
-        round += 1;
-        let (version, cache) = if round % 2 == 1 { (2, "store") } else { (1, "cache") };
+        round += 2;
+        let (version, cache) = (round + 1, if round % 4 == 2 { "store" } else { "cache" });
         stage.repository.write(PATH, &shop(version, cache)).push("Change everything");
         let begun = stage.once_until(round).await;
         stage.forget().await;
@@ -47,10 +49,8 @@ async fn stopped_after_any_step_the_next_service_comes_to_the_same_end() {
         let mut expected = [format!("shop-{cache}-1"), "shop-side-1".to_owned()];
         expected.sort();
         assert_eq!(stage.names("host-2"), expected, "{round}");
-        assert_eq!(
-            stage.exec("host-2", "shop-side-1", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]),
-            format!("web {version}")
-        );
+        let side = stage.exec("host-2", "shop-side-1", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]);
+        assert_eq!(side, format!("web {}", version / 2 % 2 + 1), "{round}");
         let db = stage.exec("host-1", "shop-app-1", &["sh", "-c", "nc db 5432 < /dev/null"]);
         assert!(db.starts_with("db 1 on "), "{round}: {db}");
         let migrated = stage.exec("host-1", "shop-db-1", &["tail", "-n", "1", "/data/migrated"]);

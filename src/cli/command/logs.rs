@@ -1,4 +1,8 @@
 //! `bayplan logs`: what containers say.
+//!
+//! Never shows the value of a variable, even where a container prints it.
+
+use std::collections::BTreeSet;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -11,7 +15,9 @@ use crate::cli::{open, out, signals};
 use crate::engine::EngineError;
 use crate::model::record::{InstanceRecord, Ledger, Record};
 use crate::name::InstanceId;
-use crate::reconcile::{self, Context, Look};
+use crate::plan::StackPlan;
+use crate::reconcile::{self, Context, Look, Pass};
+use crate::secret::{self, Secret};
 
 /// Until when lines are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +26,9 @@ pub enum Until {
     /// Until stopped.
     Stopped,
 }
+
+/// Containers may print their variables, and values of variables are not shown.
+type Secrets = BTreeSet<Secret<String>>;
 
 /// One container whose lines are shown.
 struct Spoken {
@@ -47,17 +56,28 @@ pub async fn logs(global: &Global, repo: &Repo, what: &str, until: Until, tail: 
     if spoken.is_empty() {
         return Err(Trouble::world(format!("no container of {what} can be asked")));
     }
+    let secrets = secrets(&pass);
     match until {
-        Until::Now => print(&spoken, tail).await,
-        Until::Stopped => follow(&spoken, tail).await,
+        Until::Now => print(&spoken, &secrets, tail).await,
+        Until::Stopped => follow(&spoken, &secrets, tail).await,
     }
 }
 
-async fn print(spoken: &[Spoken], tail: u32) -> Result<Exit, Trouble> {
+/// The values of variables of what is asked for now, and of what ran before it.
+fn secrets(pass: &Pass) -> Secrets {
+    let planned = pass.plan.stacks.values().flat_map(StackPlan::secrets);
+    let stacks = pass.desired.stacks.values().chain(pass.before.values());
+    let services = stacks.flat_map(|stack| &stack.services);
+    planned.chain(services.flat_map(|service| service.environment.values().cloned())).collect()
+}
+
+async fn print(spoken: &[Spoken], secrets: &Secrets, tail: u32) -> Result<Exit, Trouble> {
     let mut exit = Exit::AsAsked;
     for one in spoken {
         match one.engine.logs(&one.container, tail).await {
-            Ok(lines) => lines.iter().for_each(|line| out::say(&said(spoken, one, line))),
+            Ok(lines) => {
+                lines.into_iter().for_each(|line| out::say(&said(spoken, one, secret::without(secrets, line))))
+            }
             Err(error) => {
                 out::note(&format!("{}: {error}\n", one.id));
                 exit = Exit::World;
@@ -67,7 +87,7 @@ async fn print(spoken: &[Spoken], tail: u32) -> Result<Exit, Trouble> {
     Ok(exit)
 }
 
-async fn follow(spoken: &[Spoken], tail: u32) -> Result<Exit, Trouble> {
+async fn follow(spoken: &[Spoken], secrets: &Secrets, tail: u32) -> Result<Exit, Trouble> {
     let stop = signals::shutdown()?;
     let mut streams: Vec<BoxStream<'_, (&Spoken, Result<String, EngineError>)>> = Vec::new();
     for one in spoken {
@@ -82,14 +102,14 @@ async fn follow(spoken: &[Spoken], tail: u32) -> Result<Exit, Trouble> {
         };
         match next {
             None => return Ok(Exit::AsAsked),
-            Some((one, Ok(line))) => out::say(&said(spoken, one, &line)),
+            Some((one, Ok(line))) => out::say(&said(spoken, one, secret::without(secrets, line))),
             Some((one, Err(error))) => out::note(&format!("{}: {error}\n", one.id)),
         }
     }
 }
 
 /// A line, with whose it is where there are several. Containers may colour their own lines.
-fn said(spoken: &[Spoken], one: &Spoken, line: &str) -> String {
+fn said(spoken: &[Spoken], one: &Spoken, line: String) -> String {
     let line = line.trim_end_matches(['\n', '\r']);
     if spoken.len() == 1 {
         return format!("{line}\n");

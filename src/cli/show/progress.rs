@@ -2,7 +2,7 @@
 //!
 //! Takes events in order. Gives the lines that a person should read now: what is new, not what was said before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -16,8 +16,9 @@ use crate::cli::show::plan_json;
 use crate::controller::{Ended, Event};
 use crate::diagnostic::human::{self, Colour};
 use crate::diagnostic::{Report, Texts, json as report_json};
-use crate::name::Digest;
+use crate::name::{Digest, StackSlug};
 use crate::plan::outcome::Failure;
+use crate::plan::step::Step;
 use crate::reconcile::Pass;
 
 /// Tells what happens on one branch.
@@ -28,6 +29,8 @@ pub struct Narrator {
     /// What was shown of the last pass, so that the same is not shown again.
     last: Option<Said>,
     last_failure: String,
+    /// The instance of each step of the last plan, for steps name containers by their ids.
+    instances: BTreeMap<StackSlug, Vec<String>>,
 }
 
 /// Whether each step that ends well is told, too.
@@ -47,7 +50,7 @@ struct Said {
 
 impl Narrator {
     pub fn new(branch: &str, steps: Steps) -> Self {
-        Self { branch: branch.to_owned(), steps, last: None, last_failure: String::new() }
+        Self { branch: branch.to_owned(), steps, last: None, last_failure: String::new(), instances: BTreeMap::new() }
     }
 
     /// The lines for an event; empty when there is nothing new in it.
@@ -77,6 +80,11 @@ impl Narrator {
 
     fn passed(&mut self, pass: &Pass) -> String {
         self.last_failure.clear();
+        for (slug, stack) in pass.plan.stacks.iter().filter(|(_, stack)| !stack.steps.is_empty()) {
+            let name = |step: &Step| step.instance.as_ref().map(|id| format!("{}-{}", id.service, id.number));
+            self.instances
+                .insert(slug.clone(), stack.steps.iter().map(|step| name(step).unwrap_or_default()).collect());
+        }
         let said = Said {
             plan: pass.plan.digest(),
             steps: !pass.plan.is_empty(),
@@ -118,14 +126,20 @@ impl Narrator {
                 format!("{} {}\n", painted(STRONG, stack), painted(FAINT, steps))
             }
             // What is over at once is told once.
-            Progress::StepBegun { host, what, .. } if takes_long(what) => {
-                format!("  {} {host}  {} …\n", painted(FAINT, "."), plain(what))
+            Progress::StepBegun { stack, step, host, what } if takes_long(what) => {
+                format!("  {} {host}  {}{} …\n", painted(FAINT, "."), self.instance(stack, *step), plain(what))
             }
             Progress::StepBegun { .. } | Progress::Ended { .. } => String::new(),
-            Progress::StepDone { host, what, .. } => {
-                format!("  {} {host}  {}\n", painted(GOOD, "✓"), plain(what))
+            Progress::StepDone { stack, step, host, what } => {
+                format!("  {} {host}  {}{}\n", painted(GOOD, "✓"), self.instance(stack, *step), plain(what))
             }
         }
+    }
+
+    /// The instance that a step is for, before its verb; nothing where it is for none.
+    fn instance(&self, stack: &StackSlug, step: usize) -> String {
+        let name = self.instances.get(stack).and_then(|names| names.get(step)).filter(|name| !name.is_empty());
+        name.map(|name| format!("{}  ", painted(STRONG, name))).unwrap_or_default()
     }
 }
 
