@@ -285,7 +285,9 @@ impl Line {
         let measured = hosts::records(&self.hosts_input(desired, world, lost));
         let mut known = self.ledger.hosts.clone();
         for (host, record) in measured {
-            known.entry(host).or_insert(record);
+            if known.get(&host).is_none_or(|known| known.endpoint != record.endpoint) {
+                known.insert(host, record);
+            }
         }
         if known != self.ledger.hosts {
             self.ledger.hosts = known;
