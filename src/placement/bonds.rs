@@ -24,7 +24,9 @@ pub(super) struct Tie<'a> {
 /// Why the place that a stack was recorded with does not count any more, if it does not.
 pub(super) fn unstuck(input: &Input<'_>, slug: &StackSlug, stack: &Stack) -> Option<String> {
     let record = input.ledger.records.get(slug)?;
-    let was = record.next.as_ref().or(record.running.as_ref())?;
+    // A deployment that placed nothing says nothing of where the stack is.
+    let next = record.next.as_ref().filter(|next| !next.instances.is_empty());
+    let was = next.or(record.running.as_ref())?;
     if was.placement != stack.placement {
         let (from, to) = (was.placement.as_str(), stack.placement.as_str());
         return Some(format!("placement changed from `{from}` to `{to}`"));
