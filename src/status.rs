@@ -153,6 +153,7 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
         record.status = StackStatus::Held;
         record.next = None;
         refresh(input, record);
+        forget_removed(record, stack);
         return;
     }
     // One that was begun and is held before its end goes on from there.
@@ -179,6 +180,17 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
     now.instances.extend(left_alone);
     record.running = Some(now);
     record.next = None;
+}
+
+/// What nothing asks for and was seen to be gone.
+fn forget_removed(record: &mut Record, stack: &Stack) {
+    let is_asked_for =
+        |id: &InstanceId| stack.service(id.service.as_str()).is_some_and(|service| id.number <= service.replicas);
+    if let Some(running) = &mut record.running {
+        running.instances.retain(|id, instance| {
+            is_asked_for(id) || instance.health != InstanceHealth::Stopped || instance.container.is_some()
+        });
+    }
 }
 
 /// Recorded instances that a hold leaves as they are: those that nothing asks for and that the brake or a silent host
