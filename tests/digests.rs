@@ -176,9 +176,11 @@ fn name_aliases_revision_and_the_digest_itself_are_no_part_of_a_digest() {
     assert_eq!(unnamed.digest(), minimal().digest());
 }
 
+type Edit = fn(&mut ContainerRequest);
+
 #[test]
 fn every_field_that_holds_something_is_a_part_of_the_digest() {
-    let changes: Vec<(&str, fn(&mut ContainerRequest))> = vec![
+    let changes: Vec<(&str, Edit)> = vec![
         ("image", |r| r.image.push('x')),
         ("resolved", |r| r.resolved = ResolvedImage::Local("x".to_owned())),
         ("labels", |r| drop(r.labels.insert("x".to_owned(), String::new()))),

@@ -113,6 +113,7 @@ fn faults() -> BoxedStrategy<Event> {
         Just(Fault::ReplyLost),
         (1u64..100).prop_map(|seconds| Fault::Late(Duration::from_secs(seconds))),
         Just(Fault::Down),
+        Just(Fault::Stale),
     ];
     let times = prop_oneof![(1u32..4).prop_map(Times::Next), Just(Times::UntilLifted)];
     (0u8..3, fault, calls(), times)

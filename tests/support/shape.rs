@@ -349,7 +349,9 @@ impl Repo {
                 shape.image = match image {
                     Image::HealthyLater | Image::NeverHealthy if !checked => Image::Good(3),
                     Image::Completes => Image::Good(2),
-                    other => *other,
+                    Image::Good(_) | Image::HealthyLater | Image::NeverHealthy | Image::Exits | Image::Missing => {
+                        *image
+                    }
                 };
             }),
             Edit::Secret(stack, service, secret) => of(stack, service, &|shape| shape.secret = *secret),
