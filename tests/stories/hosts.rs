@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bayplan::model::record::StackStatus;
+use serde_json::Value;
 
 use crate::stage::Stage;
 
@@ -47,14 +48,14 @@ fn condition(stage: &Stage, host: &str) -> String {
     found["condition"].as_str().unwrap_or_else(|| panic!("{found:#}")).to_owned()
 }
 
-fn find<'a>(value: &'a serde_json::Value, host: &str) -> Option<&'a serde_json::Value> {
+fn find<'a>(value: &'a Value, host: &str) -> Option<&'a Value> {
     match value {
-        serde_json::Value::Object(members) if members.get("name").is_some_and(|name| name == host) => Some(value),
-        serde_json::Value::Object(members) => {
+        Value::Object(members) if members.get("name").is_some_and(|name| name == host) => Some(value),
+        Value::Object(members) => {
             members.iter().find_map(|(key, member)| if key == host { Some(member) } else { find(member, host) })
         }
-        serde_json::Value::Array(items) => items.iter().find_map(|item| find(item, host)),
-        _ => None,
+        Value::Array(items) => items.iter().find_map(|item| find(item, host)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 

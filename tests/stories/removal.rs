@@ -59,7 +59,7 @@ async fn what_is_not_asked_for_goes_and_its_data_stays() {
         stops[0].contains(&after[&("host-1".to_owned(), "shop-web-1".to_owned())][..12]),
         "web goes first: {stops:?}"
     );
-    assert_eq!(stage.names("host-1"), [name.clone()]);
+    assert_eq!(stage.names("host-1"), std::slice::from_ref(&name));
     assert_eq!(networks(&stage, "host-1", "name=shop"), ["shop"]);
     assert!(stage.fleet.docker_text("host-1", &["volume", "ls", "-q"]).lines().any(|volume| volume == "shop-data"));
     stage.is_settled().await;
@@ -79,10 +79,9 @@ async fn what_is_not_asked_for_goes_and_its_data_stays() {
 fn big(services: u32) -> String {
     let services: Vec<String> = (1..=services)
         .map(|n| {
-            format!(
-                "  - {{position: {n}, name: s{n}, image: \"bayplan-test/web:1\", targetHost: host-{}}}\n",
-                n % 3 + 1
-            )
+            let port = if n == 5 { ", ports: [{containerPort: 8080, hostPort: 9000}]" } else { "" };
+            let host = n % 3 + 1;
+            format!("  - {{position: {n}, name: s{n}, image: \"bayplan-test/web:1\", targetHost: host-{host}{port}}}\n")
         })
         .collect();
     format!("name: big\nplacement: manual\nitemListElement:\n{}", services.concat())
@@ -129,10 +128,16 @@ async fn removals_beyond_the_brake_wait_for_a_word_in_a_commit() {
     assert!(done.steps.is_empty(), "{:?}", done.steps);
     assert_eq!(acknowledgement(&done.holds()), line, "the same removal has the same digest");
 
-    // Most of a stack goes while the rest changes: the rest changes, the removals wait, and stay waiting.
-    let one = big(1).replace("web:1", "web:2");
+    // Most of a stack goes while the rest changes: the rest changes, the removals wait, and stay waiting, and so does
+    // what needs the port of one of them.
+    let heir = r#"  - {position: 9, name: heir, image: "bayplan-test/web:1", targetHost: host-3, ports: [{containerPort: 8080, hostPort: 9000}]}
+"#;
+    let one = big(1).replace("web:1", "web:2") + heir;
     let done = stage.deploy(path, &one).await;
     assert_eq!(done.changes(), ["big/s1-1 replace"]);
+    assert_eq!(done.status("big"), Some(StackStatus::Held), "{:#?}", done.outcome.ended);
+    let waits = |hold: &String| hold.starts_with("port-held: big/heir-1") && hold.contains("big-s5-1");
+    assert!(done.holds().iter().any(waits), "{:#?}", done.holds());
     assert_eq!(stage.containers().len(), 6);
     let line = acknowledgement(&done.holds());
     for _ in 0..2 {
@@ -145,7 +150,8 @@ async fn removals_beyond_the_brake_wait_for_a_word_in_a_commit() {
     assert_eq!(stage.ledger("status/big.json")["status"], "held");
     stage.repository.push(&format!("Yes\n\n{line}"));
     let done = stage.once().await;
-    assert_eq!(done.changes(), ["big/s2-1 remove", "big/s3-1 remove", "big/s4-1 remove", "big/s5-1 remove"]);
+    let removed = ["big/s2-1 remove", "big/s3-1 remove", "big/s4-1 remove", "big/s5-1 remove"];
+    assert_eq!(done.changes(), [&["big/heir-1 create"][..], &removed].concat());
     assert_eq!(stage.ledger("status/big.json")["status"], "running");
     stage.is_settled().await;
 }
