@@ -197,3 +197,46 @@ async fn what_is_not_ours_is_never_touched() {
     assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
     stage.is_settled().await;
 }
+
+fn sharing(name: &str, network: &str) -> String {
+    format!(
+        r#"
+name: {name}
+network: {{name: {network}}}
+itemListElement:
+  - {{position: 1, name: {name}-web, image: "bayplan-test/web:1", targetHost: host-1}}
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_goes_with_the_last_stack_that_shares_it() {
+    let Some(mut stage) = Stage::set("a_network_goes_with_the_last_stack_that_shares_it").await else { return };
+    stage.repository.write("stacks/left.yaml", &sharing("left", "common"));
+    let done = stage.deploy("stacks/right.yaml", &sharing("right", "common")).await;
+    for name in ["left", "right"] {
+        assert_eq!(done.status(name), Some(StackStatus::Running), "{name}: {:#?}", done.outcome.ended);
+    }
+    assert_eq!(networks(&stage, "host-1", "name=common"), ["common"], "made once");
+    let ask = ["wget", "-q", "-O", "-", "http://left-web:8080/"];
+    assert_eq!(stage.exec("host-1", "right-right-web-1", &ask), "web 1");
+    stage.is_settled().await;
+    let right = stage.id("host-1", "right-right-web-1");
+
+    stage.repository.remove("stacks/left.yaml").push("Left goes");
+    stage.once().await;
+    assert_eq!(networks(&stage, "host-1", "name=common"), ["common"]);
+    assert_eq!(stage.id("host-1", "right-right-web-1"), right);
+    stage.is_settled().await;
+
+    // It moves to a network of its own; the old one is nobody's then.
+    let done = stage.deploy("stacks/right.yaml", &sharing("right", "own")).await;
+    assert_eq!(done.status("right"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_eq!(networks(&stage, "host-1", "label=bayplan.owner"), ["own"], "{:?}", done.steps);
+    stage.is_settled().await;
+
+    stage.repository.remove("stacks/right.yaml").push("Right goes");
+    stage.once().await;
+    assert_eq!(networks(&stage, "host-1", "label=bayplan.owner"), Vec::<String>::new());
+    stage.is_settled().await;
+}
