@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bayplan::model::record::StackStatus;
+use bayplan::plan::outcome::Verdict;
+use serde_json::Value;
 
+use crate::fleet::wait_for;
 use crate::stage::Stage;
 
 fn stack(name: &str, host: &str, version: u32) -> String {
@@ -47,14 +50,14 @@ fn condition(stage: &Stage, host: &str) -> String {
     found["condition"].as_str().unwrap_or_else(|| panic!("{found:#}")).to_owned()
 }
 
-fn find<'a>(value: &'a serde_json::Value, host: &str) -> Option<&'a serde_json::Value> {
+fn find<'a>(value: &'a Value, host: &str) -> Option<&'a Value> {
     match value {
-        serde_json::Value::Object(members) if members.get("name").is_some_and(|name| name == host) => Some(value),
-        serde_json::Value::Object(members) => {
+        Value::Object(members) if members.get("name").is_some_and(|name| name == host) => Some(value),
+        Value::Object(members) => {
             members.iter().find_map(|(key, member)| if key == host { Some(member) } else { find(member, host) })
         }
-        serde_json::Value::Array(items) => items.iter().find_map(|item| find(item, host)),
-        _ => None,
+        Value::Array(items) => items.iter().find_map(|item| find(item, host)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -156,5 +159,75 @@ async fn an_engine_that_is_down_is_healed_when_it_is_back() {
     assert_eq!(done.changes(), ["three/web-1 replace"], "{:?}", done.holds());
     assert_eq!(done.status("three"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
     assert_eq!(condition(&stage, "host-3"), "reachable");
+    stage.is_settled().await;
+}
+
+const CHAIN: &str = r#"
+name: chain
+placement: manual
+itemListElement:
+  - {position: 1, name: first, image: "bayplan-test/slow:1", targetHost: host-1}
+  - {position: 2, name: second, image: "bayplan-test/web:1", targetHost: host-3, softwareRequirements: [{name: first}]}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_goes_away_midway_is_waited_for_and_then_done() {
+    let Some(mut stage) = Stage::set("a_host_that_goes_away_midway_is_waited_for_and_then_done").await else { return };
+    let fleet = crate::fleet::Fleet::from_env().expect("the fleet that is leased");
+    stage.repository.write("stacks/chain.yaml", CHAIN).push("Deploy");
+    let (done, dead) = std::thread::scope(|scope| {
+        let killing = scope.spawn(|| {
+            wait_for("the first to run", Duration::from_secs(30), || {
+                let format = ["inspect", "--format", "{{.State.Running}}", "chain-first-1"];
+                fleet.try_docker("host-1", &format).and_then(|text| if text == "true" { Ok(()) } else { Err(text) })
+            });
+            fleet.kill_engine("host-3")
+        });
+        let done = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stage.once()));
+        (done, killing.join().expect("the engine is killed"))
+    });
+    let [failure] = done.failures("chain") else { panic!("{:#?}", done.failures("chain")) };
+    assert_eq!(failure.host.as_str(), "host-3", "{failure:#?}");
+    assert_eq!(failure.verdict, Verdict::Transient, "waiting may help: {failure:#?}");
+    assert!(stage.is_running("host-1", "chain-first-1"), "what is healthy is kept");
+    let first = stage.id("host-1", "chain-first-1");
+    let record = stage.ledger("status/chain.json");
+    assert!(record["badContent"].as_array().is_none_or(Vec::is_empty), "its content is not to blame: {record:#}");
+    stage.forget().await;
+    let held = stage.once().await;
+    assert!(held.steps.is_empty(), "{:?}", held.steps);
+    assert!(held.holds().iter().any(|hold| hold.starts_with("host-unreachable: chain/second-1")), "{:?}", held.holds());
+    drop(dead);
+    stage.knock().await;
+    let done = stage.once().await;
+    assert_eq!(done.status("chain"), Some(StackStatus::Running), "{:?} {:#?}", done.holds(), done.outcome.ended);
+    assert_eq!(stage.id("host-1", "chain-first-1"), first);
+    stage.is_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_on_a_host_that_left_the_inventory_is_not_made_a_second_time() {
+    let Some(mut stage) = Stage::set("what_runs_on_a_host_that_left_the_inventory_is_not_made_a_second_time").await
+    else {
+        return;
+    };
+    let text =
+        "name: lone\nplacement: auto\nitemListElement:\n  - {position: 1, name: web, image: \"bayplan-test/web:1\"}\n";
+    let done = stage.deploy("stacks/lone.yaml", text).await;
+    assert_eq!(done.status("lone"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_eq!(stage.names("host-1"), ["lone-web-1"]);
+    let before = stage.containers();
+    let file = std::fs::read_to_string(stage.repository.work().join("hosts/host-1.yaml")).expect("a host file");
+    stage.repository.remove("hosts/host-1.yaml").push("Forget a host");
+    let done = stage.once().await;
+    assert!(done.steps.is_empty(), "{:?}", done.steps);
+    assert!(done.holds().iter().any(|hold| hold.starts_with("host-left: lone/web-1")), "{:?}", done.holds());
+    assert_eq!(stage.containers(), before);
+    assert!(stage.repository.ledger("status/lone.json").contains("host-1"));
+    assert!(stage.repository.ledger("hosts.json").contains("host-1"), "where it was reached is remembered");
+    let done = stage.deploy("hosts/host-1.yaml", &file).await;
+    assert!(done.steps.is_empty(), "{:?}", done.steps);
+    assert_eq!(stage.containers(), before);
+    assert_eq!(stage.ledger("status/lone.json")["status"], "running");
     stage.is_settled().await;
 }

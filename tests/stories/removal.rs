@@ -59,7 +59,7 @@ async fn what_is_not_asked_for_goes_and_its_data_stays() {
         stops[0].contains(&after[&("host-1".to_owned(), "shop-web-1".to_owned())][..12]),
         "web goes first: {stops:?}"
     );
-    assert_eq!(stage.names("host-1"), [name.clone()]);
+    assert_eq!(stage.names("host-1"), std::slice::from_ref(&name));
     assert_eq!(networks(&stage, "host-1", "name=shop"), ["shop"]);
     assert!(stage.fleet.docker_text("host-1", &["volume", "ls", "-q"]).lines().any(|volume| volume == "shop-data"));
     stage.is_settled().await;
@@ -79,10 +79,9 @@ async fn what_is_not_asked_for_goes_and_its_data_stays() {
 fn big(services: u32) -> String {
     let services: Vec<String> = (1..=services)
         .map(|n| {
-            format!(
-                "  - {{position: {n}, name: s{n}, image: \"bayplan-test/web:1\", targetHost: host-{}}}\n",
-                n % 3 + 1
-            )
+            let port = if n == 5 { ", ports: [{containerPort: 8080, hostPort: 9000}]" } else { "" };
+            let host = n % 3 + 1;
+            format!("  - {{position: {n}, name: s{n}, image: \"bayplan-test/web:1\", targetHost: host-{host}{port}}}\n")
         })
         .collect();
     format!("name: big\nplacement: manual\nitemListElement:\n{}", services.concat())
@@ -129,10 +128,16 @@ async fn removals_beyond_the_brake_wait_for_a_word_in_a_commit() {
     assert!(done.steps.is_empty(), "{:?}", done.steps);
     assert_eq!(acknowledgement(&done.holds()), line, "the same removal has the same digest");
 
-    // Most of a stack goes while the rest changes: the rest changes, the removals wait, and stay waiting.
-    let one = big(1).replace("web:1", "web:2");
+    // Most of a stack goes while the rest changes: the rest changes, the removals wait, and stay waiting, and so does
+    // what needs the port of one of them.
+    let heir = r#"  - {position: 9, name: heir, image: "bayplan-test/web:1", targetHost: host-3, ports: [{containerPort: 8080, hostPort: 9000}]}
+"#;
+    let one = big(1).replace("web:1", "web:2") + heir;
     let done = stage.deploy(path, &one).await;
     assert_eq!(done.changes(), ["big/s1-1 replace"]);
+    assert_eq!(done.status("big"), Some(StackStatus::Held), "{:#?}", done.outcome.ended);
+    let waits = |hold: &String| hold.starts_with("port-held: big/heir-1") && hold.contains("big-s5-1");
+    assert!(done.holds().iter().any(waits), "{:#?}", done.holds());
     assert_eq!(stage.containers().len(), 6);
     let line = acknowledgement(&done.holds());
     for _ in 0..2 {
@@ -145,7 +150,8 @@ async fn removals_beyond_the_brake_wait_for_a_word_in_a_commit() {
     assert_eq!(stage.ledger("status/big.json")["status"], "held");
     stage.repository.push(&format!("Yes\n\n{line}"));
     let done = stage.once().await;
-    assert_eq!(done.changes(), ["big/s2-1 remove", "big/s3-1 remove", "big/s4-1 remove", "big/s5-1 remove"]);
+    let removed = ["big/s2-1 remove", "big/s3-1 remove", "big/s4-1 remove", "big/s5-1 remove"];
+    assert_eq!(done.changes(), [&["big/heir-1 create"][..], &removed].concat());
     assert_eq!(stage.ledger("status/big.json")["status"], "running");
     stage.is_settled().await;
 }
@@ -189,5 +195,48 @@ async fn what_is_not_ours_is_never_touched() {
     let done = stage.once().await;
     assert_eq!(done.changes(), ["shop/web-1 create"]);
     assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    stage.is_settled().await;
+}
+
+fn sharing(name: &str, network: &str) -> String {
+    format!(
+        r#"
+name: {name}
+network: {{name: {network}}}
+itemListElement:
+  - {{position: 1, name: {name}-web, image: "bayplan-test/web:1", targetHost: host-1}}
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_goes_with_the_last_stack_that_shares_it() {
+    let Some(mut stage) = Stage::set("a_network_goes_with_the_last_stack_that_shares_it").await else { return };
+    stage.repository.write("stacks/left.yaml", &sharing("left", "common"));
+    let done = stage.deploy("stacks/right.yaml", &sharing("right", "common")).await;
+    for name in ["left", "right"] {
+        assert_eq!(done.status(name), Some(StackStatus::Running), "{name}: {:#?}", done.outcome.ended);
+    }
+    assert_eq!(networks(&stage, "host-1", "name=common"), ["common"], "made once");
+    let ask = ["wget", "-q", "-O", "-", "http://left-web:8080/"];
+    assert_eq!(stage.exec("host-1", "right-right-web-1", &ask), "web 1");
+    stage.is_settled().await;
+    let right = stage.id("host-1", "right-right-web-1");
+
+    stage.repository.remove("stacks/left.yaml").push("Left goes");
+    stage.once().await;
+    assert_eq!(networks(&stage, "host-1", "name=common"), ["common"]);
+    assert_eq!(stage.id("host-1", "right-right-web-1"), right);
+    stage.is_settled().await;
+
+    // It moves to a network of its own; the old one is nobody's then.
+    let done = stage.deploy("stacks/right.yaml", &sharing("right", "own")).await;
+    assert_eq!(done.status("right"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_eq!(networks(&stage, "host-1", "label=bayplan.owner"), ["own"], "{:?}", done.steps);
+    stage.is_settled().await;
+
+    stage.repository.remove("stacks/right.yaml").push("Right goes");
+    stage.once().await;
+    assert_eq!(networks(&stage, "host-1", "label=bayplan.owner"), Vec::<String>::new());
     stage.is_settled().await;
 }
