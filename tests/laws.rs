@@ -307,7 +307,7 @@ fn good_images() -> BoxedStrategy<Image> {
 #[test]
 fn whatever_is_committed_settles_and_is_as_recorded() {
     let of = (shape::repos(shape::images()), proptest::collection::vec((shape::edits(), any::<u64>()), 0..4)).boxed();
-    stories(60, &of, |(repo, edits)| {
+    stories(180, &of, |(repo, edits)| {
         played(async {
             let mut stage = Stage::new(repo);
             stage.furnish().await;
@@ -326,7 +326,7 @@ fn whatever_is_committed_settles_and_is_as_recorded() {
 #[test]
 fn whatever_happens_the_laws_hold_and_afterwards_the_fleet_settles() {
     let of = (shape::repos(shape::images()), turns(events(), 6)).boxed();
-    stories(100, &of, |(repo, turns)| {
+    stories(300, &of, |(repo, turns)| {
         played(async {
             let mut stage = Stage::new(repo);
             stage.furnish().await;
@@ -348,7 +348,7 @@ fn whatever_happens_the_laws_hold_and_afterwards_the_fleet_settles() {
 fn a_crash_after_any_step_ends_where_it_would_have_ended_without() {
     let of =
         (shape::repos(shape::images()), shape::edits(), any::<u64>(), 0usize..30, proptest::option::of(0usize..10));
-    stories(60, &of.boxed(), |(repo, edit, order, crash, again)| {
+    stories(180, &of.boxed(), |(repo, edit, order, crash, again)| {
         played(async {
             let mut calm = Stage::new(repo);
             let mut crashed = Stage::new(repo);
@@ -381,7 +381,7 @@ fn what_did_not_change_and_depends_on_nothing_that_did_has_no_steps() {
             (0u8..4).prop_map(|version| (None, Some(version))),
         ],
     );
-    stories(60, &of.boxed(), |(repo, (stack, service), (secret, version))| {
+    stories(180, &of.boxed(), |(repo, (stack, service), (secret, version))| {
         played(async {
             let mut stage = Stage::new(repo);
             stage.rest().await?;
@@ -413,7 +413,7 @@ fn what_did_not_change_and_depends_on_nothing_that_did_has_no_steps() {
 
 #[test]
 fn a_new_host_moves_nothing() {
-    stories(40, &shape::repos(shape::images()), |repo| {
+    stories(120, &shape::repos(shape::images()), |repo| {
         played(async {
             let mut stage = Stage::new(repo);
             stage.rest().await?;
@@ -435,7 +435,7 @@ fn a_new_host_moves_nothing() {
 fn a_host_that_falls_silent_loses_nothing_and_finds_itself_as_it_was() {
     let silence = prop_oneof![Just(Fault::Hang), Just(Fault::Down), Just(Fault::Fail("oh".to_owned()))];
     let of = (shape::repos(good_images()), 0u8..3, silence, proptest::option::of(shape::edits()));
-    stories(40, &of.boxed(), |(repo, engine, silence, edit)| {
+    stories(120, &of.boxed(), |(repo, engine, silence, edit)| {
         played(async {
             let mut stage = Stage::new(repo);
             stage.rest().await?;
@@ -472,7 +472,7 @@ fn what_is_hit_behind_our_back_is_healed_to_what_it_was() {
         restarts(),
     ];
     let of = (shape::repos(good_images()), proptest::collection::vec(hit, 1..4), carries());
-    stories(40, &of.boxed(), |(repo, hits, carry)| {
+    stories(120, &of.boxed(), |(repo, hits, carry)| {
         played(async {
             let mut stage = Stage::new(repo);
             stage.rest().await?;
@@ -490,7 +490,7 @@ fn what_is_hit_behind_our_back_is_healed_to_what_it_was() {
 
 #[test]
 fn everything_removed_at_once_waits_for_a_word_and_goes_with_it() {
-    stories(20, &shape::repos(good_images()), |repo| {
+    stories(60, &shape::repos(good_images()), |repo| {
         played(async {
             let mut stage = Stage::new(repo);
             stage.rest().await?;
