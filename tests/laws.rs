@@ -13,7 +13,9 @@ mod shape;
 mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bayplan::engine::Engine as _;
@@ -281,8 +283,28 @@ impl Stage {
 /// Time stands still but for sleeps, which so take none.
 fn played(story: impl Future<Output = Verdict>) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let told = runtime.expect("a runtime without I/O").block_on(story);
-    told.map_err(TestCaseError::fail)
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let told =
+        tracing::subscriber::with_default(subscriber, || runtime.expect("a runtime without I/O").block_on(story));
+    let written = log.0.lock().expect("nobody panics while writing").clone();
+    told.and_then(|()| checks::silent(&String::from_utf8_lossy(&written))).map_err(TestCaseError::fail)
+}
+
+/// What the program logs while a story is played.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics while writing").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Tells so many stories, the same ones each time unless `LAWS_SEED` says otherwise.

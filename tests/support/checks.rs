@@ -269,10 +269,13 @@ pub fn answers(line: &Line, pass: &Pass) -> Verdict {
 
 /// 15: no secret in anything that was said or written.
 pub fn silence(line: &Line) -> Verdict {
-    let leak = line.said.iter().find_map(|text| {
-        let at = text.find(SECRET)?;
+    line.said.iter().try_for_each(|text| silent(text))
+}
+
+pub fn silent(text: &str) -> Verdict {
+    let leak = text.find(SECRET).map(|at| {
         let from = (0..=at.saturating_sub(300)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        Some(text[from..at + SECRET.len()].to_owned())
+        &text[from..at + SECRET.len()]
     });
     check("law 15, silence", leak.is_none(), || format!("a secret was said: {}", leak.unwrap_or_default()))
 }
