@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::diagnostic::Report;
 use crate::ledger::LedgerError;
 use crate::model::desired::Desired;
+use crate::model::host::Host;
 use crate::model::record::Ledger;
 use crate::model::stack::Stack;
 use crate::model::world::World;
@@ -242,8 +243,10 @@ fn with_first_facts(
     look: Look,
     context: &Context,
 ) -> (Arc<Ledger>, BTreeSet<crate::name::HostName>) {
-    let unrecorded: BTreeSet<_> =
-        desired.inventory.hosts.keys().filter(|host| !ledger.hosts.contains_key(*host)).cloned().collect();
+    // A host with another endpoint is another machine, as far as anybody knows.
+    let is_recorded = |host: &Host| ledger.hosts.get(&host.name).is_some_and(|record| record.endpoint == host.endpoint);
+    let hosts = desired.inventory.hosts.values();
+    let unrecorded: BTreeSet<_> = hosts.filter(|host| !is_recorded(host)).map(|host| host.name.clone()).collect();
     if unrecorded.is_empty() || look == Look::Offline {
         return (ledger, BTreeSet::new());
     }

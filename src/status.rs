@@ -181,23 +181,20 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
     record.next = None;
 }
 
-/// Recorded instances that a hold leaves as they are: those that nothing asks for and that the brake keeps, and those of
-/// which what is wanted does not exist. Forgotten, they would be made again elsewhere, or go without a word.
+/// Recorded instances that a hold leaves as they are: those that nothing asks for and that the brake or a silent host
+/// keeps, and those of which what is wanted does not exist. Forgotten, they would be made again elsewhere, or go without a word.
 fn left_alone(
     input: &Input<'_>,
     record: &Record,
     stack: &Stack,
     now: &Deployment,
 ) -> BTreeMap<InstanceId, InstanceRecord> {
-    let is_braked = |id: &InstanceId| {
-        let holds = &input.plan.holds;
-        holds.iter().any(|hold| matches!(hold, Hold::RemovalBraked { instance } if instance == id))
-    };
+    let is_held = |id: &InstanceId| input.plan.holds.iter().any(|hold| hold.instance() == Some(id));
     let held = input.plan.holds.iter().any(Hold::holds_the_stack);
     let is_asked_for =
         |id: &InstanceId| stack.service(id.service.as_str()).is_some_and(|service| id.number <= service.replicas);
     let is_there = |id: &InstanceId| now.instances.get(id).is_some_and(|instance| instance.container.is_some());
-    let is_left = |id: &InstanceId| is_braked(id) || (held && is_asked_for(id) && !is_there(id));
+    let is_left = |id: &InstanceId| (is_held(id) || (held && is_asked_for(id))) && !is_there(id);
     let running = record.running.iter().flat_map(|running| &running.instances);
     let mut waiting: BTreeMap<_, _> =
         running.filter(|(id, _)| is_left(id)).map(|(id, instance)| (id.clone(), instance.clone())).collect();

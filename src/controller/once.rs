@@ -152,7 +152,7 @@ async fn finish(
         (Some(_) | None, _) => false,
     };
     let status = record.as_ref().map(|record| record.status);
-    let written = write::end(site, read, &done.stack, hand, record).await?;
+    let written = write::end(site, read, done, hand, record).await?;
     tell(events, written);
     let entry = ended.entry(done.stack.clone()).or_insert_with(|| Ended {
         stack: done.stack.clone(),

@@ -223,7 +223,7 @@ impl Run<'_> {
         let record = hand.record(before, &done);
         let newly_bad = record.as_ref().zip(before).is_some_and(|(after, before)| after.bad != before.bad);
         let status = record.as_ref().map(|record| record.status);
-        let written = write::end(self.site, &self.read, &done.stack, &hand, record).await?;
+        let written = write::end(self.site, &self.read, &done, &hand, record).await?;
         self.written(written);
         let failed = done.applied.failures.iter().any(|f| f.verdict == Verdict::Transient || !newly_bad);
         if failed {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::controller::hand::InHand;
+use crate::controller::hand::{Done, InHand};
 use crate::ledger::{Change, LedgerError};
 use crate::model::desired::Inventory;
 use crate::model::record::{Ledger, Record, StackStatus};
@@ -131,19 +131,21 @@ pub async fn first_facts(site: &Site, pass: &Pass) -> Result<Option<Written>, Le
 pub async fn end(
     site: &Site,
     read: &Read,
-    slug: &StackSlug,
+    done: &Done,
     hand: &InHand,
     record: Option<Record>,
 ) -> Result<Option<Written>, LedgerError> {
     let ledger = site.ledger.read().await?;
-    let message = end_message(slug, hand, record.as_ref());
+    let message = end_message(&done.stack, hand, record.as_ref());
     let result = record.as_ref().map_or("removed", |record| record.status.as_str());
-    let records = BTreeMap::from([(slug.clone(), record)]);
+    let records = BTreeMap::from([(done.stack.clone(), record)]);
+    let hosts = hosts::with_new_volumes(&ledger.hosts, &done.world, &hand.owner);
+    let hosts = Some(hosts).filter(|hosts| hosts != &ledger.hosts);
     let change = Change {
         owner: hand.owner.clone(),
-        page: page_after(read, &ledger, &records, None),
+        page: page_after(read, &ledger, &records, hosts.as_ref()),
         records,
-        hosts: None,
+        hosts,
         message: message.clone(),
         trailers: trailers(&hand.revision, None, result, ledger.commit.as_ref()),
     };

@@ -46,7 +46,10 @@ impl<'a> Index<'a> {
         let mut index = Self::default();
         for (endpoint, view) in &input.world.engines {
             let EngineView::Seen(seen) = view else { continue };
-            for container in &seen.containers {
+            // Engines list in an order of their own, which must not decide anything.
+            let mut containers: Vec<&ContainerSeen> = seen.containers.iter().collect();
+            containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+            for container in containers {
                 index.names.insert((endpoint, container.name.as_str()), container);
                 for port in &container.ports {
                     index.ports.entry((endpoint, port.host_port, port.protocol)).or_default().push(container);

@@ -59,7 +59,10 @@ pub fn remove_unused(input: &Input<'_>, plan: &mut Plan) {
         let Some(host) = input.world.hosts.iter().find(|(_, e)| *e == endpoint).map(|(host, _)| host) else {
             continue;
         };
-        for network in seen.networks.iter().filter(|n| is_ours(n, input.owner)) {
+        // Engines list in an order of their own, which must not decide anything.
+        let mut ours: Vec<&NetworkSeen> = seen.networks.iter().filter(|n| is_ours(n, input.owner)).collect();
+        ours.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        for network in ours {
             if is_wanted(input, endpoint, network) {
                 continue;
             }

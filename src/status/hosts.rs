@@ -74,6 +74,23 @@ pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
     records
 }
 
+/// The hosts with the volumes that our containers were seen to mount after an apply. The next pass may already place
+/// something else, and must know where the data is.
+pub fn with_new_volumes(
+    hosts: &BTreeMap<HostName, HostRecord>,
+    world: &World,
+    owner: &str,
+) -> BTreeMap<HostName, HostRecord> {
+    let mut hosts = hosts.clone();
+    for (name, record) in &mut hosts {
+        match world.host(name) {
+            HostView::Seen(seen) => record.volumes.extend(volumes(seen, owner)),
+            HostView::Unreachable(_) | HostView::NoEndpoint => {}
+        }
+    }
+    hosts
+}
+
 fn facts(seen: &EngineSeen, before: Option<Facts>, used: Option<&Use>) -> Facts {
     let recorded = before.unwrap_or_default();
     Facts {

@@ -186,7 +186,8 @@ pub fn truth(line: &Line, pass: &Pass) -> Verdict {
     let law = "law 14, truth";
     let machines = machines(line);
     for (slug, record) in &line.ledger.records {
-        check(law, record.next.is_none(), || format!("at rest {slug} is still on its way: {record:#?}"))?;
+        let is_held = record.status == StackStatus::Held;
+        check(law, record.next.is_none() || is_held, || format!("at rest {slug} is still on its way: {record:#?}"))?;
         for (id, instance) in record.running.iter().flat_map(|running| &running.instances) {
             let HostView::Seen(_) = pass.world.host(&instance.host) else { continue };
             let endpoint = &pass.world.hosts[&instance.host];
@@ -290,6 +291,8 @@ pub struct Watch {
     /// Instances of services with several that served when the pass began.
     served: Option<BTreeSet<InstanceId>>,
     begun: Option<Machines>,
+    /// Instances of which we stopped a container.
+    stopped: BTreeSet<InstanceId>,
     pub broken: Vec<String>,
 }
 
@@ -297,6 +300,7 @@ impl Watch {
     pub fn verdict(&mut self) -> Verdict {
         self.served = None;
         self.begun = None;
+        self.stopped.clear();
         let broken = std::mem::take(&mut self.broken);
         if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
     }
@@ -319,9 +323,17 @@ impl Witness for Watch {
     }
 
     fn after(&mut self, line: &Line, pass: &Pass, _: &StackSlug, step: &Step) {
+        if let (Act::Stop { .. } | Act::Remove { .. } | Act::GiveUpName { .. }, Some(id)) = (&step.act, &step.instance)
+        {
+            self.stopped.insert(id.clone());
+        }
         let (Some(served), Some(begun)) = (&self.served, &self.begun) else { return };
-        let verdicts =
-            [never_two_down(line, pass, served), hands_off(begun, &machines(line)), keeps_data(begun, &machines(line))];
+        let served: BTreeSet<InstanceId> = served.intersection(&self.stopped).cloned().collect();
+        let verdicts = [
+            never_two_down(line, pass, &served),
+            hands_off(begun, &machines(line)),
+            keeps_data(begun, &machines(line)),
+        ];
         for verdict in verdicts {
             self.note(verdict, step);
         }

@@ -285,7 +285,9 @@ impl Line {
         let measured = hosts::records(&self.hosts_input(desired, world, lost));
         let mut known = self.ledger.hosts.clone();
         for (host, record) in measured {
-            known.entry(host).or_insert(record);
+            if known.get(&host).is_none_or(|known| known.endpoint != record.endpoint) {
+                known.insert(host, record);
+            }
         }
         if known != self.ledger.hosts {
             self.ledger.hosts = known;
@@ -432,8 +434,10 @@ impl Line {
             let before = self.ledger.records.get(slug);
             let input = status_input(pass, before, want, plan, &world, Some(&applied[slug]));
             let after = status::end(&input);
-            if after.as_ref() != before {
+            let hosts = hosts::with_new_volumes(&self.ledger.hosts, &world, OWNER);
+            if after.as_ref() != before || hosts != self.ledger.hosts {
                 set(&mut self.ledger.records, slug, after);
+                self.ledger.hosts = hosts;
                 self.committed();
             }
         }
