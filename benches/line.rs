@@ -11,6 +11,7 @@ mod repository;
 mod simulated;
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,11 @@ fn main() {
         pushes(&repository, &simulated).await;
         memory(&repository);
     });
+}
+
+/// A thousand networks need more room than an engine finds by itself.
+fn config() -> Config {
+    Config { push: Push::Never, subnets: vec![(Ipv4Addr::new(10, 64, 0, 0), 10)], ..Config::default() }
 }
 
 fn path(number: usize) -> String {
@@ -106,7 +112,7 @@ async fn checking(repository: &Repository) {
 }
 
 async fn passes(repository: &Repository, simulated: &Simulated) {
-    let mut site = simulated.site(repository, Config { push: Push::Never, ..Config::default() }).await;
+    let mut site = simulated.site(repository, config()).await;
     let mut offline = Vec::new();
     for _ in 0..RUNS {
         let begun = Instant::now();
@@ -117,7 +123,7 @@ async fn passes(repository: &Repository, simulated: &Simulated) {
 }
 
 async fn pushes(repository: &Repository, simulated: &Simulated) {
-    let mut site = simulated.site(repository, Config { push: Push::Never, ..Config::default() }).await;
+    let mut site = simulated.site(repository, config()).await;
     let (sender, mut events) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
     let shutdown = stop.clone();
