@@ -37,7 +37,9 @@ pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
     let mut records = BTreeMap::new();
     for host in input.inventory.hosts.values() {
         let before = input.ledger.hosts.get(&host.name);
-        let condition = if input.lost.contains(&host.name) { HostCondition::Lost } else { HostCondition::Unreachable };
+        // Lost until it is seen: whoever starts anew does not know for how long it has been silent.
+        let is_lost = input.lost.contains(&host.name) || before.is_some_and(|b| b.condition == HostCondition::Lost);
+        let condition = if is_lost { HostCondition::Lost } else { HostCondition::Unreachable };
         let mut record = HostRecord {
             address: host.ip_address,
             endpoint: host.endpoint.clone(),
