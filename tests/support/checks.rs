@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bayplan::model::host::{Endpoint, HostStatus};
-use bayplan::model::record::{InstanceHealth, Ledger, Record, StackStatus};
+use bayplan::model::record::{HostCondition, InstanceHealth, Ledger, Record, StackStatus};
 use bayplan::model::request::LABEL_OWNER;
 use bayplan::model::stack::{NetworkMode, Service, WaitForHealthy};
 use bayplan::model::world::{ContainerSeen, EngineSeen, EngineView, HostView, Ours, State};
@@ -119,7 +119,9 @@ pub fn blind_is_not_empty(pass: &Pass, before: &Machines, after: &Machines, ledg
     };
     for (slug, record) in &pass.ledger.records {
         for (id, instance) in record.running.iter().flat_map(|running| &running.instances) {
-            let is_gone_for_good = pass.lost.contains(&instance.host)
+            let condition = pass.ledger.hosts.get(&instance.host).map(|host| host.condition);
+            let is_gone_for_good = condition == Some(HostCondition::Lost)
+                || pass.lost.contains(&instance.host)
                 || pass.desired.inventory.hosts.get(&instance.host).is_none_or(|h| h.status == HostStatus::Offline);
             let HostView::Unreachable(_) = pass.world.host(&instance.host) else { continue };
             if is_gone_for_good {
