@@ -212,7 +212,9 @@ fn left_alone(
         running.filter(|(id, _)| is_left(id)).map(|(id, instance)| (id.clone(), instance.clone())).collect();
     // After the steps only the hosts that had some were looked at.
     for (id, instance) in waiting.iter_mut().filter(|(_, instance)| input.world.hosts.contains_key(&instance.host)) {
-        let may_complete = instance.health == InstanceHealth::Completed;
+        let service = stack.service(id.service.as_str());
+        let may_complete = instance.health == InstanceHealth::Completed
+            || service.is_some_and(|service| service.restart.may_complete());
         look(input, id, instance, may_complete);
     }
     waiting
