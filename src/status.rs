@@ -321,7 +321,21 @@ fn look(input: &Input<'_>, id: &InstanceId, record: &mut InstanceRecord, may_com
             .is_some_and(|ours| &ours.instance == id && ours.digest == record.digest && ours.host == record.host)
     });
     record.container = found.map(|container| container.id.clone());
-    record.health = found.map_or(InstanceHealth::Stopped, |container| health(container, may_complete));
+    record.health = match found.map(|container| (container, health(container, may_complete))) {
+        None => InstanceHealth::Stopped,
+        Some((container, InstanceHealth::Starting)) if is_proven(input, id, container) => InstanceHealth::Healthy,
+        Some((_, health)) => health,
+    };
+}
+
+/// Whether a container was found healthy by our own questions, though its engine has not yet asked its first.
+fn is_proven(input: &Input<'_>, id: &InstanceId, container: &ContainerSeen) -> bool {
+    let running = input.before.and_then(|record| record.running.as_ref());
+    let recorded = running.and_then(|running| running.instances.get(id));
+    let is_recorded = recorded
+        .is_some_and(|r| r.health == InstanceHealth::Healthy && r.container.as_deref() == Some(container.id.as_str()));
+    let mut done = input.applied.into_iter().flat_map(|applied| &applied.done).map(|index| &input.plan.steps[*index]);
+    is_recorded || done.any(|step| step.instance.as_ref() == Some(id) && matches!(step.act, Act::AwaitHealthy { .. }))
 }
 
 fn containers<'a>(input: &Input<'a>, host: &HostName) -> impl Iterator<Item = &'a ContainerSeen> {

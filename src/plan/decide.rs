@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::host::Endpoint;
 use crate::model::mapping::{Mapping, Placed};
-use crate::model::record::{Deployment, Record};
+use crate::model::record::{Deployment, InstanceHealth, Record};
 use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
 use crate::model::stack::{Access, MountSource, NetworkMode, Service, Stack, UpdateOrder};
 use crate::model::world::{ContainerSeen, Health, ImageView, Presence, State};
@@ -226,7 +226,8 @@ fn instance<'a>(
         Some(_) if completed => false,
         Some(_) if !runs => true,
         Some(c) => {
-            !olds.is_empty() || c.container.health == Health::Starting || is_interrupted(scene.record, id, &digest)
+            let starting = c.container.health == Health::Starting && !is_recorded_healthy(scene.record, id, c);
+            !olds.is_empty() || starting || is_interrupted(scene.record, id, &digest)
         }
     };
     Ok(Some(Decided {
@@ -391,6 +392,14 @@ fn network_name(request: &ContainerRequest) -> &str {
         NetworkAttachment::Host => "host",
         NetworkAttachment::None => "none",
     }
+}
+
+/// It was found healthy before, though its engine has not yet asked its first question.
+fn is_recorded_healthy(record: Option<&Record>, id: &InstanceId, found: &Found<'_>) -> bool {
+    let recorded = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    recorded.is_some_and(|r| {
+        r.health == InstanceHealth::Healthy && r.container.as_deref() == Some(found.container.id.as_str())
+    })
 }
 
 /// A deployment that was begun with this digest and has not ended.
