@@ -47,7 +47,7 @@ fn main() {
         checking(&repository).await;
         passes(&repository, &simulated).await;
         pushes(&repository, &simulated).await;
-        memory(&repository);
+        memory();
     });
 }
 
@@ -192,7 +192,11 @@ async fn quiet(events: &mut UnboundedReceiver<Event>) {
 }
 
 /// Resident memory of the service itself, over hosts that do not answer.
-fn memory(repository: &Repository) {
+fn memory() {
+    let repository = Repository::new();
+    for number in 0..STACKS {
+        repository.write(&path(number), &stack(number, 1));
+    }
     for number in 1..=HOSTS {
         let text =
             format!("name: host-{number}\nipAddress: 10.0.0.{number}\nendpoint: unix:///nowhere/{number}.sock\n");

@@ -62,8 +62,8 @@ pub struct Change {
     pub records: BTreeMap<StackSlug, Option<Record>>,
     /// All hosts; none: they stay as they are.
     pub hosts: Option<BTreeMap<HostName, HostRecord>>,
-    /// The text of `STATUS.md`, about the ledger as it will be.
-    pub page: String,
+    /// The text of `STATUS.md`, about the ledger as it will be; none: it stays as it is.
+    pub page: Option<String>,
     /// In a sentence what happened.
     pub message: String,
     /// `Bayplan-…` keys and their values.

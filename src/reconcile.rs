@@ -255,6 +255,7 @@ fn with_first_facts(
         world,
         ledger: &ledger,
         records: &ledger.records,
+        changed: &BTreeMap::new(),
         owner,
         used: &site.used,
         lost: &context.lost,

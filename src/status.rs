@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::desired::Inventory;
 use crate::model::record::{ActionDone, Condition, Deployment, InstanceHealth, InstanceRecord, Record, StackStatus};
+use crate::model::request::LABEL_DIGEST;
 use crate::model::stack::Stack;
 use crate::model::world::{ContainerSeen, EngineView, Health, HostView, State, World};
 use crate::name::{HostName, InstanceId, Revision};
@@ -329,7 +330,11 @@ fn look(input: &Input<'_>, id: &InstanceId, record: &mut InstanceRecord, may_com
         record.health = InstanceHealth::Unknown;
         return;
     };
-    let found = containers(input, &record.host).find(|container| {
+    // Reading all labels costs more than comparing one, and most containers are others.
+    let has_digest = |container: &&ContainerSeen| {
+        container.labels.get(LABEL_DIGEST).map(String::as_str) == Some(record.digest.as_str())
+    };
+    let found = containers(input, &record.host).filter(has_digest).find(|container| {
         container
             .ours(input.owner)
             .is_some_and(|ours| &ours.instance == id && ours.digest == record.digest && ours.host == record.host)

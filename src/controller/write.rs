@@ -77,12 +77,12 @@ pub async fn pass(
             records.insert(slug.clone(), after);
         }
     }
-    let known = all_records(&ledger, &records);
     let hosts = hosts::records(&hosts::Input {
         inventory: &pass.desired.inventory,
         world: &pass.world,
         ledger: &ledger,
-        records: &known,
+        records: &ledger.records,
+        changed: &records,
         owner: &pass.owner,
         used: &site.used,
         lost,
@@ -94,9 +94,12 @@ pub async fn pass(
     let message = pass_message(pass, begun, &records, hosts_changed);
     let result = if begun.is_empty() { "noted" } else { "deploying" };
     let digest = (!begun.is_empty()).then(|| pass.plan.digest());
+    // The world is about to change, and the first step waits for this commit: the page is drawn when the stacks have ended.
+    let page =
+        begun.is_empty().then(|| page_after(&Read::of(pass), &ledger, &records, hosts_changed.then_some(&hosts)));
     let change = Change {
         owner: pass.owner.clone(),
-        page: page_after(&Read::of(pass), &ledger, &records, hosts_changed.then_some(&hosts)),
+        page,
         records,
         hosts: hosts_changed.then_some(hosts),
         message: message.clone(),
@@ -117,7 +120,7 @@ pub async fn first_facts(site: &Site, pass: &Pass) -> Result<Option<Written>, Le
     let message = format!("Measured {}", names.join(", "));
     let change = Change {
         owner: pass.owner.clone(),
-        page: page_after(&Read::of(pass), &ledger, &BTreeMap::new(), Some(&hosts)),
+        page: Some(page_after(&Read::of(pass), &ledger, &BTreeMap::new(), Some(&hosts))),
         records: BTreeMap::new(),
         hosts: Some(hosts),
         message: message.clone(),
@@ -143,7 +146,7 @@ pub async fn end(
     let hosts = Some(hosts).filter(|hosts| hosts != &ledger.hosts);
     let change = Change {
         owner: hand.owner.clone(),
-        page: page_after(read, &ledger, &records, hosts.as_ref()),
+        page: Some(page_after(read, &ledger, &records, hosts.as_ref())),
         records,
         hosts,
         message: message.clone(),

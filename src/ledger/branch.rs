@@ -219,7 +219,9 @@ fn build(
     if ledger.owner.is_none() || *hosts != ledger.hosts {
         root.put(HOSTS, &convert::write_hosts(&change.owner, hosts))?;
     }
-    root.put(PAGE, &change.page)?;
+    if let Some(page) = &change.page {
+        root.put(PAGE, page)?;
+    }
     match base {
         Some(base) if !root.changed => Ok(base.id()),
         _ => root.builder.write().map_err(writing()),

@@ -13,7 +13,7 @@ use crate::model::record::{Deployment, InstanceHealth, Record};
 use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
 use crate::model::stack::{Access, MountSource, NetworkMode, Service, Stack, UpdateOrder};
 use crate::model::world::{ContainerSeen, Health, ImageView, Presence, State};
-use crate::name::{Digest, InstanceId, Revision, StackSlug};
+use crate::name::{Digest, InstanceId, Revision, ServiceName, StackSlug};
 use crate::plan::brake::Braked;
 use crate::plan::change::Bucket;
 use crate::plan::health::{Before, HealthGate, gate};
@@ -122,7 +122,10 @@ pub fn stack(
 }
 
 fn of_stack(mapping: &Mapping, slug: &StackSlug) -> Mapping {
-    mapping.iter().filter(|(id, _)| &id.stack == slug).map(|(id, placed)| (id.clone(), placed.clone())).collect()
+    // No name sorts before `0`, so the stack's instances begin here; a thousand stacks make a scan for each too dear.
+    let first = InstanceId { stack: slug.clone(), service: ServiceName::new("0").expect("a name"), number: 0 };
+    let of_stack = mapping.range(first..).take_while(|(id, _)| &id.stack == slug);
+    of_stack.map(|(id, placed)| (id.clone(), placed.clone())).collect()
 }
 
 /// Required services before those that require them; within that, by position.

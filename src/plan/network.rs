@@ -54,6 +54,7 @@ fn blocks(subnet: &str) -> std::ops::Range<u32> {
 }
 
 pub fn remove_unused(input: &Input<'_>, plan: &mut Plan) {
+    let wanted = Wanted::of(input);
     for (endpoint, view) in &input.world.engines {
         let EngineView::Seen(seen) = view else { continue };
         let Some(host) = input.world.hosts.iter().find(|(_, e)| *e == endpoint).map(|(host, _)| host) else {
@@ -63,7 +64,7 @@ pub fn remove_unused(input: &Input<'_>, plan: &mut Plan) {
         let mut ours: Vec<&NetworkSeen> = seen.networks.iter().filter(|n| is_ours(n, input.owner)).collect();
         ours.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         for network in ours {
-            if is_wanted(input, endpoint, network) {
+            if wanted.has(endpoint, network) {
                 continue;
             }
             let Some(stack) = network.labels.get(LABEL_STACK).and_then(|s| StackSlug::new(s).ok()) else {
@@ -84,24 +85,34 @@ fn is_ours(network: &NetworkSeen, owner: &str) -> bool {
     network.labels.get(LABEL_OWNER).map(String::as_str) == Some(owner)
 }
 
-/// Whether an instance that is placed on this engine joins it, or a stack that nobody may touch now made it.
-fn is_wanted(input: &Input<'_>, endpoint: &Endpoint, network: &NetworkSeen) -> bool {
-    input.wants.iter().any(|(slug, want)| {
-        let made_it = network.labels.get(LABEL_STACK).map(String::as_str) == Some(slug.as_str());
-        if input.in_hand.contains(slug) && made_it {
-            return true;
-        }
-        match want {
-            Want::Stack { stack, .. } => {
-                let is_here = |host: &HostName| input.world.hosts.get(host) == Some(endpoint);
-                let placed = &input.placement.mapping;
-                stack.network.name.as_str() == network.name
-                    && placed.iter().any(|(id, placed)| &id.stack == slug && is_here(&placed.host))
-            }
-            Want::Keep { .. } => made_it,
-            Want::Nothing { .. } => false,
-        }
-    })
+/// The networks that are left alone.
+struct Wanted<'a> {
+    /// Those that an instance which is placed on the engine joins.
+    joined: BTreeSet<(&'a Endpoint, &'a str)>,
+    /// Those that a stack made which nobody may touch now.
+    made_by: BTreeSet<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(input: &Input<'a>) -> Self {
+        let joined = input.placement.mapping.iter().filter_map(|(id, placed)| {
+            let stack = input.wants.get(&id.stack)?.stack()?;
+            Some((input.world.hosts.get(&placed.host)?, stack.network.name.as_str()))
+        });
+        let made_by = input.wants.iter().filter_map(|(slug, want)| {
+            let kept = match want {
+                Want::Keep { .. } => true,
+                Want::Stack { .. } | Want::Nothing { .. } => false,
+            };
+            (kept || input.in_hand.contains(slug)).then_some(slug.as_str())
+        });
+        Self { joined: joined.collect(), made_by: made_by.collect() }
+    }
+
+    fn has(&self, endpoint: &Endpoint, network: &NetworkSeen) -> bool {
+        self.joined.contains(&(endpoint, network.name.as_str()))
+            || network.labels.get(LABEL_STACK).is_some_and(|slug| self.made_by.contains(slug.as_str()))
+    }
 }
 
 fn remove(

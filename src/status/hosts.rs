@@ -24,8 +24,10 @@ pub struct Input<'a> {
     pub inventory: &'a Inventory,
     pub world: &'a World,
     pub ledger: &'a Ledger,
-    /// As they will be: a host with instances is remembered even when it left the inventory.
+    /// A host with recorded instances is remembered even when it left the inventory.
     pub records: &'a BTreeMap<StackSlug, Record>,
+    /// What becomes of those that change now.
+    pub changed: &'a BTreeMap<StackSlug, Option<Record>>,
     pub owner: &'a str,
     /// Sampled use, of engines that were sampled.
     pub used: &'a BTreeMap<Endpoint, Use>,
@@ -65,15 +67,23 @@ pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
         }
         records.insert(host.name.clone(), record);
     }
-    for (name, before) in &input.ledger.hosts {
-        let has_instances = input.records.values().any(|record| {
-            record.running.iter().chain(&record.next).any(|d| d.instances.values().any(|i| &i.host == name))
-        });
-        if has_instances && !records.contains_key(name) {
+    let gone = input.ledger.hosts.iter().filter(|(name, _)| !input.inventory.hosts.contains_key(*name));
+    for (name, before) in gone {
+        if has_instances(input, name) {
             records.insert(name.clone(), before.clone());
         }
     }
     records
+}
+
+fn has_instances(input: &Input<'_>, host: &HostName) -> bool {
+    let unchanged =
+        input.records.iter().filter(|(slug, _)| !input.changed.contains_key(*slug)).map(|(_, record)| record);
+    let mut records = unchanged.chain(input.changed.values().flatten());
+    records.any(|record| {
+        let deployments = record.running.iter().chain(&record.next);
+        deployments.flat_map(|deployment| deployment.instances.values()).any(|instance| &instance.host == host)
+    })
 }
 
 /// The hosts with the volumes that our containers were seen to mount after an apply. The next pass may already place

@@ -60,7 +60,7 @@ pub fn change(records: &[Record]) -> Change {
         owner: "us".to_owned(),
         records: records.iter().map(|r| (r.name.slug().clone(), Some(r.clone()))).collect(),
         hosts: None,
-        page: "# Deployed\n".to_owned(),
+        page: Some("# Deployed\n".to_owned()),
         message: "Deploy".to_owned(),
         trailers: Vec::new(),
     }

@@ -277,8 +277,10 @@ impl Line {
         lost: &'a BTreeSet<HostName>,
     ) -> hosts::Input<'a> {
         static NONE: BTreeMap<Endpoint, hosts::Use> = BTreeMap::new();
+        static UNCHANGED: BTreeMap<StackSlug, Option<Record>> = BTreeMap::new();
         let (ledger, records) = (&self.ledger, &self.ledger.records);
-        hosts::Input { inventory: &desired.inventory, world, ledger, records, owner: OWNER, used: &NONE, lost }
+        let inventory = &desired.inventory;
+        hosts::Input { inventory, world, ledger, records, changed: &UNCHANGED, owner: OWNER, used: &NONE, lost }
     }
 
     fn write_first_facts(&mut self, desired: &Desired, world: &World, lost: &BTreeSet<HostName>) {
