@@ -13,6 +13,8 @@ mod stage;
 mod conflicts;
 #[path = "stories/failure.rs"]
 mod failure;
+#[path = "stories/health.rs"]
+mod health;
 #[path = "stories/hosts.rs"]
 mod hosts;
 #[path = "stories/pull.rs"]

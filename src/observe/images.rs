@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::{Engine, Engines, ImageDetail, Logins};
+use crate::engine::{Engine, EngineError, Engines, ImageDetail, Logins};
 use crate::model::mapping::Mapping;
 use crate::model::record::{InstanceRecord, Ledger, Record};
 use crate::model::request::ResolvedImage;
@@ -187,7 +187,7 @@ async fn resolve_text(
             }
             Ok(None) => {}
             Err(error) => {
-                views.insert(host.clone(), ImageView::Unresolved(error.to_string()));
+                views.insert(host.clone(), ImageView::Unresolved(reason(error)));
             }
         }
     }
@@ -201,7 +201,7 @@ async fn resolve_text(
             None => Err("no host could be asked".to_owned()),
             Some(engine) => {
                 let login = question.logins.get(text.registry().unwrap_or_default());
-                engine.ask_registry(text, login).await.map_err(|error| error.to_string())
+                engine.ask_registry(text, login).await.map_err(reason)
             }
         },
     };
@@ -235,11 +235,26 @@ async fn on_host(engine: &dyn Engine, need: &Need, host: &HostName, image: &Reso
             has_health_check: detail.has_health_check,
         },
         Ok(None) => ImageView::Resolved { image: image.clone(), presence: Presence::ToPull, has_health_check: false },
-        Err(error) => ImageView::Unresolved(error.to_string()),
+        Err(error) => ImageView::Unresolved(reason(error)),
     }
 }
 
 fn repo_digest(text: &ImageRef, detail: &ImageDetail) -> Option<String> {
     let of_repository = |digest: &&String| digest.split('@').next() == Some(text.repository());
     detail.repo_digests.iter().find(of_repository).cloned()
+}
+
+/// The reader already knows which image it is about.
+fn reason(error: EngineError) -> String {
+    match error {
+        EngineError::ImageMissing { why, .. } => why,
+        EngineError::Unreachable { .. }
+        | EngineError::Timeout { .. }
+        | EngineError::NameInUse { .. }
+        | EngineError::PortTaken { .. }
+        | EngineError::NotFound { .. }
+        | EngineError::Refused { .. }
+        | EngineError::Failed { .. }
+        | EngineError::NotUnderstood { .. } => error.to_string(),
+    }
 }

@@ -22,6 +22,10 @@ pub fn change(scene: &Scene<'_>, one: &Decided<'_>) -> Change {
     let bucket = if one.bucket == Bucket::Keep && acts { Bucket::RunAction } else { one.bucket };
     let gap = match (bucket, update_order(one.service, &one.request, &one.olds, one.endpoint)) {
         (Bucket::Replace | Bucket::Move, (Order::StopFirst, Some(why))) if one.service.replicas == 1 => Gap::Gap(why),
+        // The others serve, but a request may meet the new one before it is healthy: it has the name from its start.
+        (Bucket::Replace | Bucket::Move, (Order::StopFirst, Some(why))) => {
+            Gap::Gap(format!("one of {} instances at a time, as {why}", one.service.replicas))
+        }
         _ => Gap::None,
     };
     let from = one
