@@ -13,7 +13,6 @@ pub struct Config {
     pub repository: Option<String>,
     /// Absent: the branch that HEAD is on at the start.
     pub branch: Option<String>,
-    pub status_branch: String,
     pub push: Push,
     pub poll_interval: Duration,
     /// Absent: the root commit of the watched branch and its name.
@@ -36,7 +35,6 @@ impl Default for Config {
         Self {
             repository: None,
             branch: None,
-            status_branch: "bayplan/status".to_owned(),
             push: Push::Auto,
             poll_interval: Duration::from_secs(60),
             owner: None,

@@ -24,15 +24,22 @@ pub fn config(file: &SourceFile) -> (Option<Config>, Report) {
     }
 }
 
+/// The ledger's branch. `statusBranch` may say it, and nothing else yet.
+const LEDGER_BRANCH: &str = "bayplan/status";
+
 fn build(raw: RawConfig, tree: &Tree, report: &mut Report) -> Config {
     let default = Config::default();
+    if raw.status_branch.as_deref().is_some_and(|branch| branch != LEDGER_BRANCH) {
+        let message = format!("a ledger elsewhere than on the branch `{LEDGER_BRANCH}` is not supported yet");
+        let hint = "leave `statusBranch` out";
+        report.add(Diagnostic::new(Code::NotSupportedYet, message, &tree.of("/statusBranch")).hint(hint));
+    }
     let brake = raw.brake.unwrap_or_default();
     let policy = raw.policy.unwrap_or_default();
     let seconds = |value: Option<f64>, default| value.map_or(default, Duration::from_secs_f64);
     Config {
         repository: raw.repository,
         branch: raw.branch,
-        status_branch: raw.status_branch.unwrap_or(default.status_branch),
         push: match raw.push.as_deref() {
             Some("never") => Push::Never,
             _ => Push::Auto,
@@ -136,7 +143,7 @@ mod tests {
         let text = "
 repository: https://git.example/ops.git
 branch: main
-statusBranch: bayplan/live
+statusBranch: bayplan/status
 push: never
 pollInterval: 5
 owner: ops
@@ -159,6 +166,7 @@ log: json
     fn a_wrong_part_refuses_the_whole() {
         for text in [
             "polcy: {}",
+            "statusBranch: bayplan/live",
             "subnets: [10.0.0.1/16]",
             "registries: {a: {username: x}}",
             "policy: {bindMounts: [srv]}",
