@@ -13,11 +13,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, EngineError, Engines, ExecRequest, Logins, RegistryLogin};
 use crate::name::image::ImageRef;
 use crate::name::{HostName, StackSlug};
+use crate::observe::words::{self, Words};
+use crate::plan::health::ASK_EVERY;
 use crate::plan::outcome::{Applied, Failure, Verdict};
 use crate::plan::step::{Act, RunAction, Step};
 use crate::secret::{self, Secret};
@@ -101,6 +104,8 @@ impl Work {
                 Ok(())
             }
             Err(Trouble { verdict, why, log }) => {
+                let why = secret::without(&self.secrets, why);
+                let verdict = if step.act.can_blame_content() { verdict } else { Verdict::Transient };
                 tracing::warn!(stack = %stack, host = %host, step = what, why, "step failed");
                 let log = self.without_secrets(log);
                 let failure = Failure { step: index, host, instance: step.instance.clone(), what, verdict, why, log };
@@ -131,7 +136,9 @@ impl Work {
             },
             Act::AwaitHealthy { container, gate } => health::await_healthy(engine.as_ref(), container, gate).await?,
             Act::RunAction(action) => run_action(engine.as_ref(), action).await?,
-            Act::TakeName { container, network, aliases } => engine.set_aliases(container, network, aliases).await?,
+            Act::TakeName { container, network, aliases } => {
+                engine.set_aliases(container, network, aliases).await?;
+            }
             Act::GiveUpName { container, network, linger } => {
                 give_up_name(engine.as_ref(), container, network, *linger).await?;
             }
@@ -139,6 +146,10 @@ impl Work {
             Act::Remove { container } => engine.remove(container).await?,
             Act::Rename { container, name } => engine.rename(container, name).await?,
             Act::RemoveNetwork { id, .. } => engine.remove_network(id).await?,
+            Act::RemoveImage { reference } => match engine.remove_image(reference).await {
+                Ok(()) | Err(EngineError::Refused { .. }) => {}
+                Err(error) => return Err(error.into()),
+            },
         }
         Ok(())
     }
@@ -172,14 +183,15 @@ impl From<EngineError> for Trouble {
     }
 }
 
-async fn last_words(engine: &dyn Engine, container: &str) -> Vec<String> {
+async fn last_words(engine: &dyn Engine, container: &str) -> Words {
     // The failure is what matters; that its log cannot be had must not hide it.
-    engine.logs(container, LOG_LINES).await.unwrap_or_default()
+    words::last(engine, container, LOG_LINES).await.unwrap_or_default()
 }
 
 async fn refused_start(engine: &dyn Engine, container: &str, error: EngineError) -> Trouble {
-    let log = last_words(engine, container).await;
-    Trouble { log, ..Trouble::from(error) }
+    let words = last_words(engine, container).await;
+    let trouble = Trouble::from(error);
+    Trouble { why: words.clean(trouble.why), log: words.lines, ..trouble }
 }
 
 /// One that answers to no name, as it never took over, is asked by nobody: there is nothing to linger for.
@@ -193,15 +205,17 @@ async fn give_up_name(
     let answers = detail.is_some_and(|d| d.aliases.get(network).is_some_and(|names| !names.is_empty()));
     if answers {
         engine.set_aliases(container, network, &[]).await?;
-        tokio::time::sleep(linger).await;
+        sleep(linger).await;
     }
     Ok(())
 }
 
-/// Never two at a time: a command outlives whoever started it, and an earlier apply may have been cut off.
+/// Never two at a time: a command outlives whoever started it, and an earlier apply may have been cut off. What it came
+/// to nobody can tell any more, so it is run once more when it has ended.
 async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Trouble> {
-    if engine.commands_running(&action.container).await?.contains(&action.command) {
-        let why = format!("an earlier run of the action {} has not ended yet", action.action);
+    if timeout(action.timeout, earlier_run_ended(engine, action)).await.unwrap_or(Ok(Earlier::Runs))? == Earlier::Runs {
+        let limit = action.timeout.as_secs();
+        let why = format!("an earlier run of the action {} did not end within {limit} s", action.action);
         return Err(Trouble { verdict: Verdict::Transient, why, log: Vec::new() });
     }
     let request = ExecRequest {
@@ -217,4 +231,63 @@ async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Troub
     };
     let log = outcome.output.lines().map(str::to_owned).collect();
     Err(Trouble { verdict: Verdict::BadContent, why, log })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Earlier {
+    Ended,
+    Runs,
+}
+
+async fn earlier_run_ended(engine: &dyn Engine, action: &RunAction) -> Result<Earlier, EngineError> {
+    while engine.commands_running(&action.container).await?.contains(&action.command) {
+        sleep(ASK_EVERY).await;
+    }
+    Ok(Earlier::Ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Work, apply};
+    use crate::engine::Engine;
+    use crate::engine::memory::MemoryEngine;
+    use crate::engine::memory::registry::MemoryRegistry;
+    use crate::model::host::Endpoint;
+    use crate::name::{HostName, StackSlug};
+    use crate::plan::outcome::Verdict;
+    use crate::plan::step::{Act, Step};
+
+    #[tokio::test]
+    async fn what_runs_again_when_it_is_to_be_removed_is_no_sign_of_bad_content() {
+        let engine = MemoryEngine::new("host-1", &MemoryRegistry::default());
+        let container = engine.add_foreign("shop-web-1", BTreeMap::new()).expect("it runs");
+        let endpoint = Endpoint::Memory("host-1".to_owned());
+        let step = Step {
+            host: HostName::new("host-1").expect("a name"),
+            endpoint: endpoint.clone(),
+            instance: None,
+            act: Act::Remove { container },
+            after: BTreeSet::new(),
+            because: "an earlier apply was interrupted".to_owned(),
+        };
+        let applied = apply(&Work {
+            stack: StackSlug::new("shop").expect("a slug"),
+            steps: Arc::new(vec![step]),
+            secrets: BTreeSet::new(),
+            engines: BTreeMap::from([(endpoint, Arc::new(engine) as Arc<dyn Engine>)]),
+            logins: Arc::default(),
+            stop: CancellationToken::new(),
+            progress: mpsc::unbounded_channel().0,
+        })
+        .await;
+        let [failure] = applied.failures.as_slice() else { panic!("{applied:?}") };
+        assert!(failure.why.contains("refused remove"), "{failure:?}");
+        assert_eq!(failure.verdict, Verdict::Transient);
+    }
 }

@@ -14,6 +14,7 @@ mod out;
 pub mod show;
 mod signals;
 mod trouble;
+mod which;
 
 use std::process::ExitCode;
 
@@ -22,10 +23,13 @@ use clap::Parser;
 use crate::cli::args::{Cli, Command, Format, Global};
 use crate::cli::command::logs::Until;
 use crate::cli::command::plan::Differences;
+use crate::cli::command::rollback::Branch;
 use crate::cli::exit::Exit;
 use crate::cli::trouble::Trouble;
 use crate::controller::once::WrongFiles;
+use crate::ledger::history::Quiet;
 use crate::reconcile::Look;
+use crate::reconcile::verify::Depth;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -47,7 +51,7 @@ pub fn main() -> ExitCode {
 }
 
 fn carry_out(cli: &Cli) -> Result<Exit, Trouble> {
-    refuse_formats_of_validate(cli)?;
+    refuse_formats_of_others(cli)?;
     // The service of the demo is a plain program of its own: no runtime, so that it starts at once.
     if let Command::DemoService = cli.command {
         return demo::service::serve();
@@ -59,9 +63,14 @@ fn carry_out(cli: &Cli) -> Result<Exit, Trouble> {
     result
 }
 
-fn refuse_formats_of_validate(cli: &Cli) -> Result<(), Trouble> {
+fn refuse_formats_of_others(cli: &Cli) -> Result<(), Trouble> {
     match (cli.global.format, &cli.command) {
-        (Format::Human | Format::Json, _) | (_, Command::Validate { .. }) => Ok(()),
+        (Format::Human | Format::Json, _)
+        | (Format::Github | Format::Sarif, Command::Validate { .. })
+        | (Format::Markdown, Command::Plan { .. }) => Ok(()),
+        (Format::Markdown, _) => {
+            Err(Trouble::usage("--format markdown is for `bayplan plan`; here there is human and json"))
+        }
         (Format::Github | Format::Sarif, _) => {
             Err(Trouble::usage("--format github and sarif are for `bayplan validate`; here there is human and json"))
         }
@@ -71,24 +80,52 @@ fn refuse_formats_of_validate(cli: &Cli) -> Result<(), Trouble> {
 async fn dispatch(global: &Global, command: &Command) -> Result<Exit, Trouble> {
     match command {
         Command::Validate { path } => command::validate::validate(global, path).await,
-        Command::Plan { repo, offline, exit_code } => {
-            let look = if *offline { Look::Offline } else { Look::Hosts };
+        Command::Plan { repo, offline, base, head, exit_code, what_if, survives, comment } => {
+            let supposed = command::suppose::supposed(what_if)?;
+            let what = match base {
+                Some(base) => command::plan::What::Merge { base, head },
+                None if *offline || *survives || !supposed.is_empty() => command::plan::What::Head(Look::Offline),
+                None => command::plan::What::Head(Look::Hosts),
+            };
+            if *survives {
+                return command::survives::survives(global, repo, what, supposed).await;
+            }
             let differences = if *exit_code { Differences::AreANo } else { Differences::Fine };
-            command::plan::plan(global, repo, look, differences).await
+            let asked = command::plan::Asked { what, differences, supposed, comment: *comment };
+            command::plan::plan(global, repo, &asked).await
         }
-        Command::Apply { repo, keep_going, allow_removal } => {
+        Command::Apply { repo, keep_going, allow_removal, plan_digest } => {
             let wrong_files = if *keep_going { WrongFiles::KeepGoing } else { WrongFiles::Refuse };
-            command::apply::apply(global, repo, wrong_files, allow_removal).await
+            let asked = command::apply::Asked { wrong_files, allow_removal, plan_digest: plan_digest.as_deref() };
+            command::apply::apply(global, repo, &asked).await
         }
         Command::Run { repo } => command::run::run(global, repo).await,
         Command::Status { repo } => command::status::status(global, repo).await,
+        Command::Explain { what, repo, host, rev } => {
+            let asked = command::explain::Asked { what, host: host.as_deref(), revision: rev.as_deref() };
+            command::explain::explain(global, repo, &asked).await
+        }
+        Command::History { what, repo, host, limit, all } => {
+            let quiet = if *all { Quiet::Told } else { Quiet::LeftOut };
+            let asked = command::history::Asked { what: what.as_deref(), host: host.as_deref(), limit: *limit, quiet };
+            command::history::history(global, repo, &asked).await
+        }
+        Command::Rollback { stack, repo, to, push } => {
+            let branch = if *push { Branch::Watched } else { Branch::New };
+            command::rollback::rollback(global, repo, stack, to.as_deref(), branch).await
+        }
+        Command::Blame { stack, repo } => command::blame::blame(global, repo, stack).await,
+        Command::Verify { stack, repo, live } => {
+            let depth = if *live { Depth::Live } else { Depth::Git };
+            command::verify::verify(global, repo, stack.as_deref(), depth).await
+        }
         Command::Hosts { repo } => command::hosts::hosts(global, repo).await,
         Command::Logs { what, repo, follow, tail } => {
             let until = if *follow { Until::Stopped } else { Until::Now };
             command::logs::logs(global, repo, what, until, *tail).await
         }
         Command::Schema { name } => Ok(command::schema::print(*name)),
-        Command::Init { folder } => command::init::init(folder),
+        Command::Init { folder, forge } => command::init::init(folder, *forge),
         Command::Demo { keep, clean, without_docker } => {
             let engines = if *without_docker { demo::Engines::InMemory } else { demo::Engines::DockerIfThere };
             let end = match (keep, clean) {

@@ -7,8 +7,13 @@
 //! Because a trigger carries no data, a push, a timer, a dead container and a retry are all the same: another pass.
 
 pub mod once;
+pub mod report;
 pub mod run;
 mod hand;
+mod notes;
+mod pause;
+mod retries;
+mod steady;
 mod trigger;
 mod write;
 
@@ -32,8 +37,15 @@ pub enum Event {
         revision: Revision,
         message: String,
     },
-    /// The ledger could not be pushed; deploying does not depend on it.
+    /// Another controller, known by this name, writes the same ledger.
+    OtherController(String),
+    /// The remote repository could not be fetched; what is here goes on. Said once, until it is back.
+    FetchFailed(String),
+    /// It could be, after it could not.
+    FetchedAgain,
+    /// The ledger could not be pushed; deploying does not depend on it. Said once, until it could be.
     PushFailed(String),
+    PushedAgain,
 }
 
 /// How one apply of a stack ended.

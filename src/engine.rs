@@ -10,7 +10,7 @@ pub mod deadline;
 pub mod docker;
 pub mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +114,8 @@ pub struct ContainerDetail {
     pub error: String,
     /// Output of the last probe of the engine's health check; empty if none.
     pub last_probe: String,
+    /// The values of its variables, for taking them out of what it prints.
+    pub variables: BTreeSet<Secret<String>>,
 }
 
 impl ContainerDetail {

@@ -11,7 +11,10 @@
 
 mod branch;
 mod convert;
+pub mod history;
 mod join;
+mod memory;
+pub mod notes;
 mod remote;
 mod wire;
 
@@ -20,12 +23,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use git2::{ErrorClass, ErrorCode, Repository};
+use git2::{ErrorClass, ErrorCode, Oid};
 
 use crate::model::record::{HostRecord, Ledger, Record};
 use crate::name::{HostName, Revision, StackSlug};
-use crate::source::local::open_repository;
-use crate::source::{LEDGER_BRANCH, REMOTE, Source, SourceError, blocking};
+use crate::source::damage::{is_damage, unwritable};
+use crate::source::home::{self, Handle, Home, Open, Wound};
+use crate::source::locks;
+use crate::source::{Door as SourceDoor, LEDGER_BRANCH, REMOTE, Source, SourceError, blocking};
 use branch::Seen;
 
 /// The version of the files that this program writes, and the newest that it reads.
@@ -41,7 +46,7 @@ pub const HOSTS: &str = "hosts.json";
 pub const PAGE: &str = "STATUS.md";
 
 /// Author and committer of the ledger's commits.
-pub const COMMITTER: (&str, &str) = ("Bayplan", "bayplan@localhost");
+pub const COMMITTER: (&str, &str) = crate::source::LEDGER_COMMITTER;
 
 /// Each lost race means that another writer got its commit in; five in a row means that something is wrong.
 const TRIES: u32 = 5;
@@ -51,7 +56,60 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The ledger of one repository. Cloning it shares what was already read.
 #[derive(Clone)]
-pub struct StatusBranch(Arc<Inner>);
+pub struct StatusBranch(Door);
+
+/// Where its repository is.
+#[derive(Clone)]
+enum Door {
+    Git(Arc<Inner>),
+    /// In this process.
+    Memory(Arc<memory::Keeper>),
+}
+
+/// The trailers that the ledger itself reads again: the head that a commit was made for, and who made it.
+pub const REVISION: &str = "Bayplan-Revision";
+pub const CONTROLLER: &str = "Bayplan-Controller";
+/// The commit of the ledger that placement used.
+pub const INPUTS: &str = "Bayplan-Inputs";
+
+/// A commit of the ledger: its trailers, and the commits beneath it.
+struct Told<Id> {
+    trailers: Vec<(String, String)>,
+    parents: Vec<Id>,
+}
+
+/// Others write a few commits between two of ours, not more.
+const MOST_BY_OTHERS: usize = 1_000;
+
+/// The commit that the ledger was last made for, and who made its newest commit. One that joins two says what they do; one
+/// that says nothing, because a person or another program made it, leaves it as those beneath it say.
+fn told_by<Id>(
+    newest: Id,
+    mut look: impl FnMut(&Id) -> Result<Told<Id>, LedgerError>,
+) -> Result<(Option<Revision>, Option<String>), LedgerError> {
+    let value =
+        |told: &Told<Id>, key: &str| told.trailers.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+    let mut controller = None;
+    let mut next = Some(newest);
+    for tries in 0..MOST_BY_OTHERS {
+        let Some(id) = next else { break };
+        let mut told = look(&id)?;
+        if told.parents.len() > 1 {
+            for parent in &told.parents {
+                let of_parent = look(parent)?.trailers;
+                told.trailers.extend(of_parent);
+            }
+        }
+        if tries == 0 {
+            controller = value(&told, CONTROLLER);
+        }
+        if let Some(made_for) = value(&told, REVISION).and_then(|text| Revision::new(&text).ok()) {
+            return Ok((Some(made_for), controller));
+        }
+        next = told.parents.into_iter().next();
+    }
+    Ok((None, controller))
+}
 
 /// What one commit of the ledger changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,11 +197,17 @@ impl LedgerError {
 /// # Errors
 /// When the repository cannot be opened.
 pub async fn open(source: &Source) -> Result<StatusBranch, LedgerError> {
-    let git_dir = source.git_dir().to_owned();
+    let home = match source.door() {
+        SourceDoor::Git(watched) => Arc::clone(watched.home()),
+        SourceDoor::Memory(reader) => {
+            let keeper = memory::Keeper::of(reader.repository.clone());
+            return Ok(StatusBranch(Door::Memory(Arc::new(keeper))));
+        }
+    };
     blocking(move || {
         // Not the source's: a long walk over the history there must not hold up a commit here.
-        let repository = open_repository(&git_dir)?;
-        Ok(StatusBranch(Arc::new(Inner { repository: Mutex::new(repository), seen: Mutex::default(), git_dir })))
+        let inner = Inner { repository: Handle::open(home)?, seen: Mutex::default() };
+        Ok(StatusBranch(Door::Git(Arc::new(inner))))
     })
     .await
 }
@@ -155,12 +219,35 @@ impl StatusBranch {
     /// # Errors
     /// When a file is newer than this program or broken, or an object cannot be read.
     pub async fn read(&self) -> Result<Arc<Ledger>, LedgerError> {
-        self.with(|inner| {
-            let repository = inner.repository();
-            let head = branch::head(&repository)?;
-            branch::read(&repository, head, &mut inner.seen())
-        })
-        .await
+        match &self.0 {
+            Door::Git(inner) => {
+                with(inner, |inner| {
+                    let repository = inner.repository()?;
+                    let head = branch::head(&repository)?;
+                    branch::read(&repository, head, &mut inner.seen())
+                })
+                .await
+            }
+            Door::Memory(keeper) => keeper.read().await,
+        }
+    }
+
+    /// Reads what the ledger said at one of its commits.
+    ///
+    /// # Errors
+    /// As [`StatusBranch::read`], and when there is no such commit here.
+    pub async fn read_at(&self, commit: &Revision) -> Result<Arc<Ledger>, LedgerError> {
+        match &self.0 {
+            Door::Git(inner) => {
+                let commit = commit.clone();
+                with(inner, move |inner| {
+                    let id = Oid::from_str(commit.as_str()).map_err(failed("read a commit of the ledger"))?;
+                    branch::read(&*inner.repository()?, Some(id), &mut inner.seen())
+                })
+                .await
+            }
+            Door::Memory(keeper) => keeper.read().await,
+        }
     }
 
     /// Commits a change to the local branch, on top of the newest commit; none when it changes nothing.
@@ -172,13 +259,27 @@ impl StatusBranch {
         let mut tries = 0;
         loop {
             tries += 1;
-            let this_time = Arc::clone(&change);
-            let done = self.with(move |inner| branch::commit(&inner.repository(), &this_time, &mut inner.seen())).await;
+            let done = match &self.0 {
+                Door::Git(inner) => {
+                    let change = Arc::clone(&change);
+                    let commit = move |inner: &Inner| branch::commit(&*inner.repository()?, &change, &mut inner.seen());
+                    with(inner, commit).await.map_err(|error| error.if_unwritable(inner.home()))
+                }
+                Door::Memory(keeper) => keeper.commit(&change).await,
+            };
             match done {
                 Err(LedgerError::Race) if tries < TRIES => {}
                 Err(LedgerError::Locked { .. }) if tries < TRIES => tokio::time::sleep(LOCK_PAUSE).await,
+                Err(LedgerError::Locked { .. }) if self.remove_stale_locks().await => {}
                 done => return done,
             }
+        }
+    }
+
+    async fn remove_stale_locks(&self) -> bool {
+        match &self.0 {
+            Door::Git(inner) => inner.remove_stale_locks().await,
+            Door::Memory(_) => false,
         }
     }
 
@@ -188,7 +289,10 @@ impl StatusBranch {
     /// When `git` fails, is missing or takes longer than 60 s, the remote repository refuses, or its ledger is another
     /// owner's.
     pub async fn push(&self) -> Result<Pushed, LedgerError> {
-        remote::push(self).await
+        match &self.0 {
+            Door::Git(inner) => remote::push(inner, remote::LEDGER).await,
+            Door::Memory(keeper) => keeper.push().await,
+        }
     }
 
     /// The newest commits of the ledger, the newest first.
@@ -196,28 +300,73 @@ impl StatusBranch {
     /// # Errors
     /// When a commit cannot be read.
     pub async fn log(&self, limit: usize) -> Result<Vec<LedgerCommit>, LedgerError> {
-        self.with(move |inner| branch::log(&inner.repository(), limit)).await
+        match &self.0 {
+            Door::Git(inner) => with(inner, move |inner| branch::log(&*inner.repository()?, limit)).await,
+            Door::Memory(keeper) => keeper.log(limit).await,
+        }
     }
+}
 
-    /// Runs blocking work on a thread for it.
-    async fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, LedgerError> {
-        let inner = Arc::clone(&self.0);
-        blocking(move || work(&inner)).await
+/// Runs blocking work with the repository on a thread for it.
+async fn with<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    work: impl Fn(&Inner) -> Result<T, LedgerError> + Send + Sync + 'static,
+) -> Result<T, LedgerError> {
+    home::sound(inner, |inner| &inner.repository, work).await
+}
+
+impl LedgerError {
+    fn if_unwritable(self, home: &Home) -> Self {
+        match &self {
+            Self::Git { source, .. } => match unwritable(source) {
+                Some(why) => SourceError::Unwritable { path: home.git_dir().to_owned(), why }.into(),
+                None => self,
+            },
+            Self::Source(_)
+            | Self::Broken { .. }
+            | Self::Newer { .. }
+            | Self::OtherOwner { .. }
+            | Self::Locked { .. }
+            | Self::Race
+            | Self::Refused { .. } => self,
+        }
+    }
+}
+
+impl Wound for LedgerError {
+    fn into_damage(self, home: &Home) -> Result<(String, git2::Error), Self> {
+        if let Self::Git { act, source } = self {
+            return if is_damage(&source) { Ok((act, source)) } else { Err(Self::Git { act, source }) };
+        }
+        if let Self::Source(error) = self {
+            return error.into_damage(home).map_err(Self::Source);
+        }
+        Err(self)
     }
 }
 
 struct Inner {
-    repository: Mutex<Repository>,
+    repository: Handle,
     seen: Mutex<Seen>,
-    git_dir: PathBuf,
 }
 
 impl Inner {
-    fn repository(&self) -> MutexGuard<'_, Repository> {
-        self.repository.lock().unwrap_or_else(PoisonError::into_inner)
+    fn repository(&self) -> Result<Open<'_>, LedgerError> {
+        Ok(self.repository.repository()?)
+    }
+
+    fn home(&self) -> &Arc<Home> {
+        &self.repository.home
+    }
+
+    /// Removes what a killed process left in a mirror; says whether there was anything.
+    async fn remove_stale_locks(&self) -> bool {
+        if !self.home().is_mirror() {
+            return false;
+        }
+        let git_dir = self.home().git_dir().to_owned();
+        let removed = blocking(move || Ok::<_, LedgerError>(locks::remove_stale(&git_dir))).await;
+        removed.is_ok_and(|removed| !removed.is_empty())
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

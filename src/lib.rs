@@ -13,6 +13,7 @@
 
 // floor 0: words
 pub mod secret;
+pub mod moment;
 pub mod name;
 pub mod files;
 pub mod diagnostic;
@@ -28,10 +29,12 @@ pub mod plan;
 pub mod status;
 
 // floor 3: doors
+pub mod failpoint;
 pub mod watch;
 pub mod source;
 pub mod engine;
 pub mod ledger;
+pub mod forge;
 pub mod telemetry;
 
 // floor 4: acts
@@ -43,4 +46,5 @@ pub mod reconcile;
 pub mod controller;
 
 // floor 6: faces
+pub mod web;
 pub mod cli;

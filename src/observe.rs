@@ -6,7 +6,9 @@
 //! changed: after a step on that engine, and every [`FULL_LOOK_EVERY`].
 
 pub mod images;
+pub mod names;
 pub mod usage;
+pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::engine::{Engine, EngineError, Engines};
 use crate::model::desired::Inventory;
 use crate::model::host::{Endpoint, HostStatus};
-use crate::model::world::{About, EngineSeen, EngineView, NetworkSeen, VolumeSeen, World};
+use crate::model::world::{EngineSeen, EngineView, World};
 use crate::name::HostName;
 
 /// Somebody may have removed a network or a volume by hand without any event reaching us.
@@ -34,20 +36,63 @@ pub struct Observer {
     known: BTreeMap<Endpoint, Known>,
     /// Engines that did not answer, and how. They are not waited for until [`Observer::knock`] hears from them.
     silent: BTreeMap<Endpoint, String>,
+    /// The engines that the last look was at.
+    looked_at: BTreeSet<Endpoint>,
+    begun: Begun,
+}
+
+/// Looks that are under way.
+#[derive(Debug, Default)]
+struct Begun {
+    endpoints: BTreeSet<Endpoint>,
+    looks: JoinSet<(Endpoint, Result<Known, String>)>,
+}
+
+impl Begun {
+    fn look(&mut self, endpoint: &Endpoint, engine: &Arc<dyn Engine>, known: Option<Known>) {
+        if !self.endpoints.insert(endpoint.clone()) {
+            return;
+        }
+        let (endpoint, engine) = (endpoint.clone(), engine.clone());
+        self.looks.spawn(async move {
+            let seen = match timeout(PATIENCE, look(engine, known)).await {
+                Ok(seen) => seen.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
+            };
+            (endpoint, seen)
+        });
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Known {
-    about: About,
-    networks: Vec<NetworkSeen>,
-    volumes: Vec<VolumeSeen>,
-    at: Instant,
+    seen: Arc<EngineSeen>,
+    /// When everything was last asked for; none: what moves slowly may have changed since.
+    at: Option<Instant>,
+}
+
+impl Known {
+    fn is_fresh(&self) -> bool {
+        self.at.is_some_and(|at| at.elapsed() < FULL_LOOK_EVERY)
+    }
 }
 
 impl Observer {
     /// Networks and volumes of this engine may have changed.
     pub fn forget(&mut self, endpoint: &Endpoint) {
-        self.known.remove(endpoint);
+        if let Some(known) = self.known.get_mut(endpoint) {
+            known.at = None;
+        }
+    }
+
+    /// Begins to look at the engines that the last look was at, for [`Observer::observe`] to end it: what else a pass reads is read meanwhile.
+    pub fn begin(&mut self, engines: &Engines) {
+        // What a pass began that was given up is too old.
+        self.begun = Begun::default();
+        let again = self.looked_at.iter().filter(|endpoint| !self.silent.contains_key(*endpoint));
+        for (endpoint, engine) in again.filter_map(|endpoint| engines.get_key_value(endpoint)) {
+            self.begun.look(endpoint, engine, self.known.get(endpoint).cloned());
+        }
     }
 
     /// One look at all hosts of the inventory that have an endpoint, side by side.
@@ -64,7 +109,8 @@ impl Observer {
             .filter(|host| host.status == HostStatus::Offline)
             .filter_map(|host| host.endpoint.as_ref())
             .collect();
-        let mut looks = JoinSet::new();
+        let mut begun = std::mem::take(&mut self.begun);
+        self.looked_at.clear();
         let endpoints: BTreeSet<Endpoint> = world.hosts.values().cloned().collect();
         for endpoint in endpoints {
             if offline.contains(&endpoint) {
@@ -76,19 +122,23 @@ impl Observer {
                 world.engines.insert(endpoint, EngineView::Unreachable(why.to_owned()));
                 continue;
             };
-            let engine = engine.clone();
-            let known = self.known.get(&endpoint).filter(|k| k.at.elapsed() < FULL_LOOK_EVERY).cloned();
-            looks.spawn(async move {
-                let seen = timeout(PATIENCE, look(engine, known)).await;
-                (endpoint, seen.map_err(|_| format!("it did not answer within {} s", PATIENCE.as_secs())))
-            });
+            begun.look(&endpoint, engine, self.known.get(&endpoint).cloned());
+            self.looked_at.insert(endpoint);
         }
-        while let Some(look) = looks.join_next().await {
+        let mut missing = self.looked_at.len();
+        while missing > 0 {
+            let look = begun.looks.join_next().await.expect("every engine that is looked at has a look");
             let (endpoint, seen) = look.expect("a look does not panic");
-            let view = match seen.and_then(|seen| seen.map_err(|error| error.to_string())) {
-                Ok((seen, known)) => {
+            // Begun for the inventory before this one.
+            if !self.looked_at.contains(&endpoint) {
+                continue;
+            }
+            missing -= 1;
+            let view = match seen {
+                Ok(known) => {
+                    let view = EngineView::Seen(known.seen.clone());
                     self.known.insert(endpoint.clone(), known);
-                    EngineView::Seen(seen)
+                    view
                 }
                 Err(why) => {
                     self.known.remove(&endpoint);
@@ -134,7 +184,7 @@ pub async fn glance(hosts: &BTreeMap<HostName, Endpoint>, engines: &Engines) -> 
         let view = match engines.get(endpoint) {
             None => EngineView::Unreachable("there is no connection to it".to_owned()),
             Some(engine) => match timeout(PATIENCE, engine.containers()).await {
-                Ok(Ok(containers)) => EngineView::Seen(EngineSeen { containers, ..EngineSeen::default() }),
+                Ok(Ok(containers)) => EngineView::Seen(Arc::new(EngineSeen { containers, ..EngineSeen::default() })),
                 Ok(Err(error)) => EngineView::Unreachable(error.to_string()),
                 Err(_) => EngineView::Unreachable(format!("it did not answer within {} s", PATIENCE.as_secs())),
             },
@@ -142,23 +192,27 @@ pub async fn glance(hosts: &BTreeMap<HostName, Endpoint>, engines: &Engines) -> 
         (endpoint.clone(), view)
     });
     let engines = futures_util::future::join_all(asked).await.into_iter().collect();
-    World { engines, hosts: hosts.clone(), images: BTreeMap::new() }
+    World { engines, hosts: hosts.clone(), ..World::default() }
 }
 
-async fn look(engine: Arc<dyn Engine>, known: Option<Known>) -> Result<(EngineSeen, Known), EngineError> {
-    let (containers, known) = match known {
-        Some(known) => (engine.containers().await?, known),
+/// What an engine holds now. Where that is what it held before, it is the same value: whoever compares looks at nothing.
+async fn look(engine: Arc<dyn Engine>, known: Option<Known>) -> Result<Known, EngineError> {
+    let (seen, at) = match known.as_ref().filter(|known| known.is_fresh()) {
+        Some(known) => {
+            let containers = engine.containers().await?;
+            if containers == known.seen.containers {
+                return Ok(known.clone());
+            }
+            let EngineSeen { about, containers: _, networks, volumes } = &*known.seen;
+            let (about, networks, volumes) = (about.clone(), networks.clone(), volumes.clone());
+            (EngineSeen { about, containers, networks, volumes }, known.at)
+        }
         None => {
             let (about, containers, networks, volumes) =
                 tokio::try_join!(engine.about(), engine.containers(), engine.networks(), engine.volumes())?;
-            (containers, Known { about, networks, volumes, at: Instant::now() })
+            (EngineSeen { about, containers, networks, volumes }, Some(Instant::now()))
         }
     };
-    let seen = EngineSeen {
-        about: known.about.clone(),
-        containers,
-        networks: known.networks.clone(),
-        volumes: known.volumes.clone(),
-    };
-    Ok((seen, known))
+    let same = known.map(|known| known.seen).filter(|known| **known == seen);
+    Ok(Known { seen: same.unwrap_or_else(|| Arc::new(seen)), at })
 }

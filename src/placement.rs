@@ -23,6 +23,8 @@
 //!   published where the host's `ipAddress` does not reach (loopback, another address) counts as not published.
 //!   In the host's own network every declared port is its own number on all addresses.
 
+pub mod account;
+pub mod assent;
 mod bonds;
 mod choose;
 mod datacenter;
@@ -30,6 +32,7 @@ mod fleet;
 mod ports;
 pub mod refusal;
 mod rules;
+pub mod survival;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +43,7 @@ use crate::model::mapping::{Mapping, Placed};
 use crate::model::record::Ledger;
 use crate::model::stack::Stack;
 use crate::name::{HostName, InstanceId, StackSlug, VolumeName};
+use crate::placement::account::Account;
 use crate::placement::refusal::Refusal;
 use crate::placement::work::Work;
 
@@ -77,6 +81,21 @@ pub struct Unplaced {
 pub fn place(input: &Input<'_>) -> Placement {
     let mut work = Work::new(input);
     choose::choose_all(&mut work);
+    finished(work)
+}
+
+/// Places everything as [`place`] does, and says of one stack why each of its instances is where it is.
+pub fn explain(input: &Input<'_>, stack: &StackSlug) -> Vec<Account> {
+    let mut work = Work::new(input);
+    work.asked = input.stacks.get_key_value(stack).map(|(slug, _)| slug);
+    choose::choose_all(&mut work);
+    // One that finds no port has no host after all.
+    let order = ports::by_name(&work);
+    ports::assign(&mut work, &order);
+    account::of_stack(&work, stack)
+}
+
+fn finished(mut work: Work<'_>) -> Placement {
     let order = ports::by_name(&work);
     let mut ports = ports::assign(&mut work, &order);
     let mut mapping = Vec::with_capacity(order.len());

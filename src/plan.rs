@@ -8,10 +8,13 @@
 //! Because every decision is here, a crash needs no special case: whatever was half done is part of what is seen next.
 
 pub mod brake;
+pub mod capability;
 pub mod change;
+pub mod closed;
 pub mod connect;
 pub mod health;
 pub mod hold;
+pub mod memo;
 pub mod offline;
 pub mod outcome;
 pub mod request;
@@ -26,6 +29,7 @@ mod index;
 mod network;
 mod order;
 mod removal;
+pub mod superseded;
 mod unseen;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +50,7 @@ use crate::name::{Digest, InstanceId, StackSlug};
 use crate::placement::Placement;
 use crate::plan::change::Change;
 use crate::plan::hold::Hold;
+use crate::plan::memo::Memo;
 use crate::plan::step::Step;
 use crate::plan::want::Want;
 use crate::secret::Secret;
@@ -67,18 +72,19 @@ pub struct Input<'a> {
     pub subnets: &'a [(Ipv4Addr, u8)],
     /// Stacks whose apply is under way: they are somebody's else's now.
     pub in_hand: &'a BTreeSet<StackSlug>,
-    /// Digests of removals that a human acknowledged.
-    pub allowed_removals: &'a BTreeSet<Digest>,
+    /// Instances that a human allowed to go.
+    pub accepted: &'a BTreeSet<InstanceId>,
 }
 
 /// What has to happen, per stack, and what is held as a whole.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    pub stacks: BTreeMap<StackSlug, StackPlan>,
+    /// Shared with the last pass, where nothing changed.
+    pub stacks: BTreeMap<StackSlug, Arc<StackPlan>>,
     /// Holds that belong to no single stack.
     pub holds: Vec<Hold>,
-    /// What is to be removed beyond the brake, if anything is.
-    pub braked: Option<brake::Braked>,
+    /// What waits for a human to acknowledge its removal.
+    pub braked: Vec<brake::Braked>,
 }
 
 /// One stack's part of a plan.
@@ -141,6 +147,11 @@ impl Plan {
 }
 
 impl StackPlan {
+    /// Whether something of it is done because the revision asks for it, and not to heal it.
+    pub fn is_changed_by_the_revision(&self) -> bool {
+        !self.steps.is_empty() && self.changes.iter().any(|change| change.is_caused_by_the_revision())
+    }
+
     /// The values of all variables of its instances.
     pub fn secrets(&self) -> BTreeSet<Secret<String>> {
         self.instances.values().flat_map(|planned| planned.secrets.iter().cloned()).collect()
@@ -149,6 +160,12 @@ impl StackPlan {
 
 /// Computes the plan.
 pub fn plan(input: &Input<'_>) -> Plan {
+    plan_from(input, &mut Memo::default())
+}
+
+/// Computes the same plan, with what is known of stacks for which nothing changed. The memo must have looked at the facts
+/// of this pass.
+pub fn plan_from(input: &Input<'_>, memo: &mut Memo) -> Plan {
     let mut plan = Plan::default();
     let braked = brake::judge(input);
     let index = index::Index::of(input);
@@ -156,18 +173,24 @@ pub fn plan(input: &Input<'_>) -> Plan {
         if input.in_hand.contains(slug) {
             continue;
         }
-        let stack = match want {
+        // What the brake holds depends on all stacks.
+        if let Some(known) = memo.plan(slug).filter(|_| braked.is_none()) {
+            plan.stacks.insert(slug.clone(), known.clone());
+            continue;
+        }
+        let stack = Arc::new(match want {
             Want::Stack { .. } => decide::stack(input, &index, slug, want, braked.as_ref()),
             Want::Keep { .. } => StackPlan { holds: want.holds(slug), ..StackPlan::default() },
             Want::Nothing { .. } => removal::stack(input, &index, slug, want, braked.as_ref()),
-        };
+        });
+        if braked.is_none() {
+            memo.keep_plan(slug, &stack);
+        }
         plan.stacks.insert(slug.clone(), stack);
     }
     network::give_subnets(input, &mut plan);
     network::remove_unused(input, &mut plan);
-    if let Some(braked) = &braked {
-        plan.holds.push(Hold::Brake(braked.clone()));
-    }
-    plan.braked = braked;
+    plan.braked = brake::left(input.ledger, input.inventory, input.accepted).into_iter().chain(braked).collect();
+    plan.holds.extend(plan.braked.iter().cloned().map(Hold::Brake));
     plan
 }

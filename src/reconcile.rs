@@ -7,25 +7,38 @@
 
 pub mod site;
 mod acknowledge;
+mod closing;
+mod followed;
+mod leaving;
 pub mod previous;
+pub mod rollback;
+pub mod suppose;
 pub mod understand;
+pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::diagnostic::Report;
+use crate::files::SourceFile;
 use crate::ledger::LedgerError;
 use crate::model::desired::Desired;
 use crate::model::host::Host;
+use crate::model::mapping::Mapping;
 use crate::model::record::Ledger;
 use crate::model::stack::Stack;
-use crate::model::world::World;
-use crate::name::{Revision, StackSlug};
+use crate::model::world::{Unsteady, World};
+use crate::moment::Seconds;
+use crate::name::{Digest, InstanceId, Revision, StackSlug, VolumeName};
 use crate::observe::images;
+use crate::parse::{self, Kind};
 use crate::placement::{self, Placement};
+use crate::plan::brake::Braked;
+use crate::plan::memo::Facts;
 use crate::plan::want::{self, Want};
 use crate::plan::{self, Plan, brake, offline};
 use crate::reconcile::site::Site;
+use crate::reconcile::suppose::{SupposeError, Supposed};
 use crate::source::{Snapshot, SourceError};
 use crate::status::hosts;
 
@@ -38,15 +51,44 @@ pub enum Look {
     Offline,
 }
 
+/// Which commit of the ledger a pass starts from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Known {
+    #[default]
+    Newest,
+    /// An older one, for what is only asked.
+    Commit(Revision),
+    /// As if there were none.
+    Nothing,
+}
+
 /// What the caller of a pass knows and the site does not.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
+    /// The commit to work from, instead of the branch's head: for what is only asked.
+    pub at: Option<Revision>,
+    /// What is known from before.
+    pub ledger: Known,
     /// Stacks whose apply is under way.
     pub in_hand: BTreeSet<StackSlug>,
     /// Digests of removals that the operator allowed.
-    pub allowed_removals: BTreeSet<crate::name::Digest>,
+    pub allowed_removals: BTreeSet<Digest>,
     /// Hosts that have been unreachable for longer than `lostAfter`.
     pub lost: BTreeSet<crate::name::HostName>,
+    /// Instances that keep ending.
+    pub unsteady: BTreeMap<InstanceId, Unsteady>,
+    /// Containers that answer to no name.
+    pub nameless: BTreeSet<String>,
+    /// What is closed at this moment is not deployed; none: no window and no freeze counts.
+    pub now: Option<Seconds>,
+    /// Stacks that were begun at that moment, and so were open, whatever the configuration says of it today.
+    pub open: BTreeSet<StackSlug>,
+    /// The digest of a plan that the caller has reviewed, as if a commit named it.
+    pub reviewed: Option<String>,
+    /// Stacks that are left alone because their plan was not reviewed.
+    pub not_reviewed: BTreeMap<StackSlug, Digest>,
+    /// What if. Only for a pass that looks at Git alone, and is only asked for.
+    pub supposed: Vec<Supposed>,
 }
 
 /// Everything that a pass found out.
@@ -65,9 +107,15 @@ pub struct Pass {
     /// done again, before anything is placed for good.
     pub unrecorded_hosts: BTreeSet<crate::name::HostName>,
     pub wants: BTreeMap<StackSlug, Want>,
+    /// Where everything was, as placement took it.
+    pub previous: Mapping,
+    /// Volumes whose data may stay behind.
+    pub leave_volumes: BTreeSet<(StackSlug, VolumeName)>,
     pub placement: Placement,
     pub world: World,
     pub before: BTreeMap<StackSlug, Arc<Stack>>,
+    /// Instances that a human allowed to go; the ledger must say so before the first of them does.
+    pub accepted: BTreeSet<InstanceId>,
     pub plan: Plan,
 }
 
@@ -76,21 +124,52 @@ pub struct Pass {
 pub enum PassError {
     #[error("the branch {branch} has no commit yet")]
     NoCommit { branch: String },
+    #[error(
+        "{branch} is at {}, which does not contain {deployed}, which is deployed and not in this repository: the history was \
+         rewritten, or this repository is behind; fetch, or, to follow the new history, push a commit with the line \
+         `Bayplan-Follow-Rewrite: {deployed}`", head.short()
+    )]
+    Rewritten { branch: String, head: Revision, deployed: Revision },
     #[error("the repository cannot be read")]
     Source(#[from] SourceError),
     #[error("the ledger cannot be read or written")]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Supposed(#[from] SupposeError),
 }
 
 impl PassError {
     /// Will waiting help?
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::NoCommit { .. } => true,
+            Self::NoCommit { .. } | Self::Rewritten { .. } => true,
             Self::Source(error) => error.is_transient(),
             Self::Ledger(error) => error.is_transient(),
+            Self::Supposed(_) => false,
         }
     }
+}
+
+impl Pass {
+    /// What placement took, for asking it once more. Takes the stacks, as [`Pass::stacks`] gives them.
+    pub fn placement_input<'a>(&'a self, stacks: &'a BTreeMap<StackSlug, Arc<Stack>>) -> placement::Input<'a> {
+        placement::Input {
+            stacks,
+            inventory: &self.desired.inventory,
+            ledger: &self.ledger,
+            previous: &self.previous,
+            leave_volumes: &self.leave_volumes,
+        }
+    }
+
+    /// The stacks that were placed.
+    pub fn stacks(&self) -> BTreeMap<StackSlug, Arc<Stack>> {
+        wanted_stacks(&self.wants)
+    }
+}
+
+fn wanted_stacks(wants: &BTreeMap<StackSlug, Want>) -> BTreeMap<StackSlug, Arc<Stack>> {
+    wants.iter().filter_map(|(slug, want)| Some((slug.clone(), want.stack()?.clone()))).collect()
 }
 
 /// Does one pass.
@@ -98,24 +177,41 @@ impl PassError {
 /// # Errors
 /// When the repository or the ledger cannot be read; wrong files and silent hosts are no errors but part of the answer.
 pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass, PassError> {
-    let head = site.source.head().await?;
-    let branch = site.source.branch().to_owned();
-    let revision = head.ok_or(PassError::NoCommit { branch })?;
+    if look == Look::Hosts {
+        site.observer.begin(&site.engines);
+    }
+    let ledger = match &context.ledger {
+        Known::Newest => site.ledger.read().await?,
+        Known::Commit(commit) => site.ledger.read_at(commit).await?,
+        Known::Nothing => Arc::default(),
+    };
+    let followed::Followed { revision, hold } = match &context.at {
+        Some(at) => followed::Followed { revision: at.clone(), hold: None },
+        None => followed::followed(site, &ledger, look).await?,
+    };
     let owner = site.owner(&revision).await?;
-    let snapshot = site.source.snapshot(&revision).await?;
-    let (desired, report) = understand::understand(&mut site.checked, &snapshot);
-    let ledger = site.ledger.read().await?;
+    let snapshot = suppose::files(site.source.snapshot(&revision).await?, &context.supposed);
+    let (mut desired, report) = understand::understand(&mut site.checked, &snapshot);
+    let mut accepted = brake::accepted(&ledger);
+    if let Some(left) = brake::left(&ledger, &desired.inventory, &accepted)
+        && is_allowed(site, &revision, &ledger, &left, context).await
+    {
+        accepted.extend(left.removals);
+    }
+    desired.inventory = leaving::with(desired.inventory, &ledger, &accepted);
+    desired.inventory = suppose::inventory(desired.inventory, &context.supposed)?;
 
+    let closed = closing::closed(site, &desired, &ledger, context);
     let before = last_good(site, &snapshot, &desired, &ledger).await?;
     let revisions = revisions(site, &revision, &desired).await?;
     site.connect(&desired.inventory);
     let mut world = match look {
         Look::Hosts => site.observer.observe(&desired.inventory, &site.engines).await,
-        Look::Offline => {
-            let stacks = desired.stacks.values().chain(before.values()).map(AsRef::as_ref);
-            offline::world(&ledger, &desired.inventory, &owner, stacks)
-        }
+        Look::Offline => offline::world(&ledger, &desired.inventory, &owner),
     };
+    world.unsteady = context.unsteady.clone();
+    world.nameless = context.nameless.clone();
+    suppose::silence(&mut world, &context.supposed);
     let seen = previous::stacks_seen(&world, &owner);
     let wants = want::wants(&want::Question {
         desired: &desired,
@@ -123,21 +219,22 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         owner: &owner,
         revisions: &revisions,
         last_good: &before,
+        closed: &closed,
         seen: &seen,
     });
     let (ledger, unrecorded_hosts) = with_first_facts(site, ledger, &desired, &world, &owner, look, context);
     let previous = previous::mapping(&ledger, &world, &owner, &desired.inventory);
-    let stacks: BTreeMap<StackSlug, Arc<Stack>> =
-        wants.iter().filter_map(|(slug, want)| Some((slug.clone(), want.stack()?.clone()))).collect();
+    let stacks = wanted_stacks(&wants);
+    let mut leave_volumes = BTreeSet::new();
     let mut placement = placement::place(&placement::Input {
         stacks: &stacks,
         inventory: &desired.inventory,
         ledger: &ledger,
         previous: &previous,
-        leave_volumes: &BTreeSet::new(),
+        leave_volumes: &leave_volumes,
     });
     if !placement.held.is_empty() {
-        let leave_volumes = acknowledge::left_volumes(site, &revision, &ledger, &placement).await;
+        leave_volumes = acknowledge::left_volumes(site, &revision, &ledger, &placement).await;
         if !leave_volumes.is_empty() {
             placement = placement::place(&placement::Input {
                 stacks: &stacks,
@@ -148,6 +245,19 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
             });
         }
     }
+    if look == Look::Offline {
+        let wanted = stacks.iter().map(|(slug, stack)| (slug, stack.as_ref()));
+        offline::furnish(&mut world, &ledger, &placement.mapping, wanted);
+    }
+    site.memo.look(&Facts {
+        owner: &owner,
+        inventory: &desired.inventory,
+        ledger: &ledger,
+        wants: &wants,
+        before: &before,
+        placement: &placement,
+        world: &world,
+    });
     if look == Look::Hosts {
         let question = images::Question {
             wants: &wants,
@@ -157,7 +267,7 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
             engines: &site.engines,
             logins: &site.logins,
         };
-        images::resolve(&question, &mut world).await;
+        images::resolve(&question, &mut world, &mut site.memo).await;
     }
     let mut input = plan::Input {
         wants: &wants,
@@ -171,16 +281,24 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         brake: site.config.brake,
         subnets: &site.config.subnets,
         in_hand: &context.in_hand,
-        allowed_removals: &context.allowed_removals,
+        accepted: &accepted,
     };
-    let acknowledged = match brake::judge(&input) {
-        Some(braked) => acknowledge::removals(site, &revision, &ledger, &braked).await,
-        None => BTreeSet::new(),
-    };
-    if !acknowledged.is_empty() {
-        input.allowed_removals = &acknowledged;
+    let mut with_many = accepted.clone();
+    if let Some(many) = brake::judge(&input)
+        && is_allowed(site, &revision, &ledger, &many, context).await
+    {
+        with_many.extend(many.removals);
+        input.accepted = &with_many;
     }
-    let plan = plan::plan(&input);
+    let mut plan = plan::plan_from(&input, &mut site.memo);
+    debug_assert_eq!(plan, plan::plan(&input), "what is known must be what would be planned");
+    plan.holds.extend(hold);
+    let not_reviewed = closing::not_reviewed(site, &revision, &ledger, &plan, context).await;
+    if !not_reviewed.is_empty() {
+        // Once more, with what ran last in their place.
+        let context = Context { not_reviewed, ..context.clone() };
+        return Box::pin(pass(site, look, &context)).await;
+    }
     Ok(Pass {
         revision,
         owner,
@@ -190,11 +308,19 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         ledger,
         unrecorded_hosts,
         wants,
+        previous,
+        leave_volumes,
         placement,
         world,
         before,
+        accepted: with_many,
         plan,
     })
+}
+
+/// Whether the operator, or a commit, said that these removals are meant.
+async fn is_allowed(site: &Site, head: &Revision, ledger: &Ledger, braked: &Braked, context: &Context) -> bool {
+    context.allowed_removals.contains(&braked.digest) || acknowledge::removals(site, head, ledger, braked).await
 }
 
 /// The stacks as they last ran well, where that is not what the head says. One that cannot be read any more is absent.
@@ -205,6 +331,13 @@ async fn last_good(
     ledger: &Ledger,
 ) -> Result<BTreeMap<StackSlug, Arc<Stack>>, PassError> {
     let needed = want::last_good_needed(desired, ledger);
+    // Which hosts there are decides what a stack means, and whether it means anything.
+    let is_host = |file: &&SourceFile| parse::kind(&file.path) == Kind::Host;
+    let hosts = head.files.iter().filter(is_host).map(|file| (file.path.clone(), file.blob.clone())).collect();
+    if site.last_good_among != hosts {
+        site.last_good.clear();
+        site.last_good_among = hosts;
+    }
     site.last_good.retain(|slug, (last, _)| needed.get(slug) == Some(last));
     for (slug, last) in needed {
         if site.last_good.contains_key(&slug) {

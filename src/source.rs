@@ -10,13 +10,22 @@
 //! Because credential helpers, ssh configuration and proxies should work as people know them, the network is the `git`
 //! executable's; objects are read by libgit2. libgit2 blocks, so each method works on a thread for blocking work.
 
+pub(crate) mod damage;
 pub(crate) mod git;
 pub(crate) mod history;
+pub(crate) mod home;
 pub(crate) mod local;
+pub(crate) mod locks;
+pub mod authored;
+mod carry;
 mod location;
+pub mod memory;
+mod mend;
 mod mirror;
+pub mod restore;
+mod review;
 mod snapshot;
-mod trees;
+pub(crate) mod trees;
 mod work_tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +38,9 @@ use git2::{ErrorClass, ErrorCode, Oid, Repository};
 
 use crate::files::SourceFile;
 use crate::name::Revision;
+use crate::watch::{self, Watch, WatchError};
 use history::Changes;
+use home::{Handle, Home, MirrorOf, Open};
 use location::Location;
 use snapshot::Seen;
 
@@ -45,12 +56,47 @@ pub const MOST_FILES: usize = 20_000;
 /// The branch of the ledger; it lives in the same repository.
 pub const LEDGER_BRANCH: &str = "bayplan/status";
 
+/// Author and committer of the ledger's commits.
+pub const LEDGER_COMMITTER: (&str, &str) = ("Bayplan", "bayplan@localhost");
+
 /// The name of the remote that mirrors fetch from and that the ledger is pushed to.
 pub const REMOTE: &str = "origin";
 
 /// A watched repository and branch. Cloning it shares what was already read.
 #[derive(Clone)]
-pub struct Source(Arc<Inner>);
+pub struct Source(Door);
+
+/// Where the repository is.
+#[derive(Clone)]
+pub(crate) enum Door {
+    Git(Arc<Inner>),
+    /// In this process ([`memory`]).
+    Memory(Arc<memory::Reader>),
+}
+
+/// Tells that branches may have moved, until it is dropped.
+pub struct Moves(Told);
+
+enum Told {
+    Watch(Watch),
+    Bell(memory::Bell),
+}
+
+impl Moves {
+    /// Waits until branches may have moved since the last call. It may be given up at any point and loses nothing.
+    ///
+    /// # Errors
+    /// When the watch is dead; it stays so, and the caller looks from time to time instead.
+    pub async fn changed(&mut self) -> Result<(), WatchError> {
+        match &mut self.0 {
+            Told::Watch(watch) => watch.changed().await,
+            Told::Bell(bell) => {
+                bell.rung().await;
+                Ok(())
+            }
+        }
+    }
+}
 
 /// The files of one commit, or of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +175,10 @@ pub enum SourceError {
     Shallow,
     #[error("commit {revision} is not in the repository")]
     NoSuchRevision { revision: Revision },
+    #[error("`{name}` names no commit here: fetch it, or write it as `git rev-parse` takes it")]
+    NoSuchName { name: String },
+    #[error("{head} cannot be merged into {base} as it is, both changed {paths}: merge or rebase it first")]
+    Conflict { base: String, head: String, paths: String },
     #[error("the `git` executable was not found: install it, it is needed to fetch and to push")]
     NoGit,
     #[error("failed to run `git {act}`")]
@@ -141,17 +191,29 @@ pub enum SourceError {
     Read { act: String, source: git2::Error },
     #[error("failed to read `{}`", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
-    #[error("failed to make the mirror `{}`", path.display())]
-    Mirror { path: PathBuf, source: std::io::Error },
+    #[error(
+        "`{}` cannot be written ({why}): make room there, or make it writable for this user", path.display()
+    )]
+    Unwritable { path: PathBuf, why: String },
+    #[error(
+        "failed to {act}: the repository `{path}` is damaged; `git -C {path} fsck` shows how: restore it, or clone it \
+         again. Nothing in it was changed", path = path.display()
+    )]
+    Damaged { path: PathBuf, act: String, source: git2::Error },
+    #[error("the mirror `{}` is damaged (failed to {act}), and no new one could be made: {why}", path.display())]
+    Unmended { path: PathBuf, act: String, why: String },
 }
 
 impl SourceError {
     /// Will waiting help?
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Git { .. } | Self::Deadline { .. } | Self::Run { .. } | Self::Folder { .. } | Self::Mirror { .. } => {
-                true
-            }
+            Self::Git { .. }
+            | Self::Deadline { .. }
+            | Self::Run { .. }
+            | Self::Folder { .. }
+            | Self::Unwritable { .. }
+            | Self::Unmended { .. } => true,
             Self::Read { source, .. } => {
                 matches!(source.class(), ErrorClass::Os | ErrorClass::Filesystem)
                     || matches!(source.code(), ErrorCode::Locked | ErrorCode::Modified)
@@ -165,6 +227,9 @@ impl SourceError {
             | Self::NoDefaultBranch { .. }
             | Self::Shallow
             | Self::NoSuchRevision { .. }
+            | Self::NoSuchName { .. }
+            | Self::Conflict { .. }
+            | Self::Damaged { .. }
             | Self::NoGit => false,
         }
     }
@@ -174,6 +239,8 @@ impl SourceError {
 /// the first [`Source::fetch`].
 ///
 /// `cache` is the folder for mirrors; it is not touched for a path.
+///
+/// A mirror that is damaged is made anew, now or when that is found out; what was never finished is removed.
 ///
 /// # Errors
 /// When the location or the branch is refused, the repository is another user's or none, or a URL does not answer and
@@ -186,7 +253,7 @@ pub async fn open(location: &str, branch: Option<&str>, cache: &Path) -> Result<
         }
         Location::Url(url) => mirror::open(&url, branch, cache).await?,
     };
-    Ok(Source(Arc::new(opened)))
+    Ok(Source(Door::Git(Arc::new(opened))))
 }
 
 /// Reads the folders `stacks/` and `hosts/` below a path as they are on disk, with the same limits as for a commit.
@@ -202,29 +269,54 @@ pub async fn read_work_tree(path: &Path) -> Result<Snapshot, SourceError> {
 impl Source {
     /// The path or URL as it was given.
     pub fn location(&self) -> &str {
-        &self.0.location
+        match &self.0 {
+            Door::Git(inner) => &inner.location,
+            Door::Memory(memory) => memory.repository.name(),
+        }
     }
 
     pub fn branch(&self) -> &str {
-        &self.0.branch
+        match &self.0 {
+            Door::Git(inner) => &inner.branch,
+            Door::Memory(memory) => &memory.branch,
+        }
     }
 
-    /// The folder with the repository's refs, also for a linked work tree: what to watch for changes.
+    /// The folder with the repository's refs, also for a linked work tree.
     pub fn git_dir(&self) -> &Path {
-        &self.0.git_dir
+        match &self.0 {
+            Door::Git(inner) => inner.home().git_dir(),
+            Door::Memory(memory) => &memory.git_dir,
+        }
     }
 
     /// The folder that the repository's files are checked out in, if it is local and not bare.
     pub fn work_tree(&self) -> Option<&Path> {
-        self.0.work_tree.as_deref()
+        match &self.0 {
+            Door::Git(inner) => inner.work_tree.as_deref(),
+            Door::Memory(_) => None,
+        }
     }
 
-    /// Whether [`Source::fetch`] must be called to see new commits; else watching `git_dir` is enough.
+    /// Whether [`Source::fetch`] must be called to see new commits; else [`Source::moves`] tells of them.
     pub fn is_mirror(&self) -> bool {
-        match self.0.place {
-            Place::InPlace => false,
-            Place::Mirror => true,
+        match &self.0 {
+            Door::Git(inner) => inner.home().is_mirror(),
+            Door::Memory(memory) => memory.place == memory::Place::Mirror,
         }
+    }
+
+    /// What tells of branches that move in the repository itself, but not of the ledger's.
+    ///
+    /// `quiet`: how long nothing must happen before [`Moves::changed`] answers, so that one push is one change.
+    ///
+    /// # Errors
+    /// When the machine's limit of watches is reached, or the repository is gone.
+    pub fn moves(&self, quiet: Duration) -> Result<Moves, WatchError> {
+        Ok(Moves(match &self.0 {
+            Door::Git(inner) => Told::Watch(watch::watch(inner.home().git_dir(), quiet)?),
+            Door::Memory(memory) => Told::Bell(memory.bell()),
+        }))
     }
 
     /// Brings new commits of the branch and of the ledger; nothing to do for a local path.
@@ -232,9 +324,10 @@ impl Source {
     /// # Errors
     /// When `git fetch` fails, is missing or takes longer than 60 s (ten minutes for the first one).
     pub async fn fetch(&self) -> Result<(), SourceError> {
-        match self.0.place {
-            Place::InPlace => Ok(()),
-            Place::Mirror => mirror::fetch(&self.0.git_dir, &self.0.branch).await,
+        match &self.0 {
+            Door::Git(inner) if inner.home().is_mirror() => mirror::fetch(inner.home(), &inner.branch).await,
+            Door::Git(_) => Ok(()),
+            Door::Memory(memory) => memory.fetch().await,
         }
     }
 
@@ -243,11 +336,16 @@ impl Source {
     /// # Errors
     /// When the branch cannot be read.
     pub async fn head(&self) -> Result<Option<Revision>, SourceError> {
-        self.with(|inner| {
-            let repository = inner.repository();
-            commit_of(&repository, &inner.branch_ref).map(|found| found.map(revision))
-        })
-        .await
+        match &self.0 {
+            Door::Git(inner) => {
+                with(inner, |inner| {
+                    let repository = inner.repository()?;
+                    commit_of(&repository, &inner.branch_ref).map(|found| found.map(revision))
+                })
+                .await
+            }
+            Door::Memory(memory) => memory.head().await,
+        }
     }
 
     /// The files of a commit. Folders and files that the last snapshot had in the same shape are not read again.
@@ -255,13 +353,18 @@ impl Source {
     /// # Errors
     /// When the commit or one of its objects cannot be read.
     pub async fn snapshot(&self, of: &Revision) -> Result<Snapshot, SourceError> {
-        let of = of.clone();
-        self.with(move |inner| {
-            let repository = inner.repository();
-            let mut seen = lock(&inner.seen);
-            snapshot::read(&repository, &of, &mut seen)
-        })
-        .await
+        match &self.0 {
+            Door::Git(inner) => {
+                let of = of.clone();
+                with(inner, move |inner| {
+                    let repository = inner.repository()?;
+                    let mut seen = lock(&inner.seen);
+                    snapshot::read(&repository, &of, &mut seen)
+                })
+                .await
+            }
+            Door::Memory(memory) => memory.snapshot(of).await,
+        }
     }
 
     /// Some files of a commit, wherever they are in the tree. A path that the commit does not have is left out.
@@ -269,13 +372,18 @@ impl Source {
     /// # Errors
     /// When the commit or one of its objects cannot be read.
     pub async fn snapshot_paths(&self, of: &Revision, paths: &[String]) -> Result<Snapshot, SourceError> {
-        let (of, paths) = (of.clone(), paths.to_vec());
-        self.with(move |inner| {
-            let repository = inner.repository();
-            let mut seen = lock(&inner.seen);
-            snapshot::read_paths(&repository, &of, &paths, &mut seen)
-        })
-        .await
+        match &self.0 {
+            Door::Git(inner) => {
+                let (of, paths) = (of.clone(), paths.to_vec());
+                with(inner, move |inner| {
+                    let repository = inner.repository()?;
+                    let mut seen = lock(&inner.seen);
+                    snapshot::read_paths(&repository, &of, &paths, &mut seen)
+                })
+                .await
+            }
+            Door::Memory(memory) => memory.snapshot_paths(of, paths).await,
+        }
     }
 
     /// The latest commit that changed each path, as `git log -1 PATH` names it. Paths that no commit ever had are left
@@ -290,36 +398,17 @@ impl Source {
         head: &Revision,
         paths: &BTreeSet<Arc<str>>,
     ) -> Result<BTreeMap<Arc<str>, Revision>, SourceError> {
-        let (head, paths) = (head.clone(), paths.clone());
-        self.with(move |inner| {
-            let mut changes = lock(&inner.changes);
-            history::last_changes(inner, &head, &paths, &mut changes)
-        })
-        .await
-    }
-
-    /// The `Bayplan-…` trailers of the commits that are reachable from `head` and not from `not_before`, the newest
-    /// commit first; of at most 10,000 commits.
-    ///
-    /// # Errors
-    /// [`SourceError::NoSuchRevision`] when one of both is not, or no longer, in the repository; else when a commit
-    /// cannot be read.
-    pub async fn trailers(&self, head: &Revision, not_before: Option<&Revision>) -> Result<Vec<Trailer>, SourceError> {
-        let (head, not_before) = (head.clone(), not_before.cloned());
-        self.with(move |inner| history::trailers(&inner.repository(), &head, not_before.as_ref())).await
-    }
-
-    /// The commit at the end of the line of first parents: it names the repository for the owner label.
-    ///
-    /// # Errors
-    /// [`SourceError::Shallow`] when the clone does not reach it; else when a commit cannot be read.
-    pub async fn root_commit(&self, head: &Revision) -> Result<Revision, SourceError> {
-        let head = head.clone();
-        self.with(move |inner| {
-            let mut known = lock(&inner.root);
-            history::root_commit(&inner.repository(), &head, &mut known)
-        })
-        .await
+        match &self.0 {
+            Door::Git(inner) => {
+                let (head, paths) = (head.clone(), paths.clone());
+                with(inner, move |inner| {
+                    let mut changes = lock(&inner.changes);
+                    history::last_changes(inner, &head, &paths, &mut changes)
+                })
+                .await
+            }
+            Door::Memory(memory) => memory.last_changes(head, paths).await,
+        }
     }
 
     /// The paths under `stacks/` and `hosts/` that differ between the work tree and what is checked out, sorted.
@@ -328,82 +417,84 @@ impl Source {
     /// # Errors
     /// When the work tree cannot be compared.
     pub async fn uncommitted(&self) -> Result<Vec<String>, SourceError> {
-        self.with(|inner| match &inner.work_tree {
-            Some(work_tree) => local::uncommitted(work_tree),
-            None => Ok(Vec::new()),
-        })
-        .await
+        match &self.0 {
+            Door::Git(inner) => {
+                with(inner, |inner| match &inner.work_tree {
+                    Some(work_tree) => local::uncommitted(work_tree),
+                    None => Ok(Vec::new()),
+                })
+                .await
+            }
+            Door::Memory(_) => Ok(Vec::new()),
+        }
     }
 
-    /// Runs blocking work on a thread for it.
-    async fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, SourceError> + Send + 'static,
-    ) -> Result<T, SourceError> {
-        let inner = Arc::clone(&self.0);
-        blocking(move || work(&inner)).await
+    pub(crate) fn door(&self) -> &Door {
+        &self.0
+    }
+
+    fn in_memory(reader: memory::Reader) -> Self {
+        Self(Door::Memory(Arc::new(reader)))
     }
 }
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({} {})", self.0.location, self.0.branch)
+        write!(f, "Source({} {})", self.location(), self.branch())
     }
 }
 
-struct Inner {
+pub(crate) struct Inner {
     location: String,
-    git_dir: PathBuf,
     work_tree: Option<PathBuf>,
-    place: Place,
     branch: String,
     branch_ref: String,
-    repository: Mutex<Repository>,
+    repository: Handle,
     seen: Mutex<Seen>,
     changes: Mutex<Changes>,
     /// A commit and the root of its line of first parents.
     root: Mutex<Option<(Oid, Oid)>>,
 }
 
-#[derive(Clone, Copy)]
-enum Place {
-    /// The user's own repository.
-    InPlace,
-    /// Ours, below the cache folder.
-    Mirror,
-}
-
 impl Inner {
-    fn new(location: String, repository: Repository, place: Place, branch: String) -> Self {
-        let branch_ref = match place {
-            Place::InPlace => format!("refs/heads/{branch}"),
-            Place::Mirror => format!("refs/remotes/{REMOTE}/{branch}"),
+    fn new(location: String, repository: Repository, mirror: Option<MirrorOf>, branch: String) -> Self {
+        let (branch_ref, work_tree) = match mirror {
+            None => (format!("refs/heads/{branch}"), repository.workdir().map(Path::to_owned)),
+            Some(_) => (format!("refs/remotes/{REMOTE}/{branch}"), None),
         };
+        let home = Home::new(repository.commondir().to_owned(), mirror);
         Self {
             location,
-            git_dir: repository.commondir().to_owned(),
-            work_tree: match place {
-                Place::InPlace => repository.workdir().map(Path::to_owned),
-                Place::Mirror => None,
-            },
-            place,
+            work_tree,
             branch,
             branch_ref,
-            repository: Mutex::new(repository),
+            repository: Handle::new(home, repository),
             seen: Mutex::default(),
             changes: Mutex::default(),
             root: Mutex::default(),
         }
     }
 
-    fn repository(&self) -> std::sync::MutexGuard<'_, Repository> {
-        lock(&self.repository)
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.repository.home
+    }
+
+    fn repository(&self) -> Result<Open<'_>, SourceError> {
+        self.repository.repository()
     }
 }
 
 /// A panic elsewhere leaves nothing half-written behind these locks: they hold handles and what was read.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs blocking work with the repository on a thread for it.
+async fn with<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    work: impl Fn(&Inner) -> Result<T, SourceError> + Send + Sync + 'static,
+) -> Result<T, SourceError> {
+    home::sound(inner, |inner| &inner.repository, work).await
 }
 
 /// Runs blocking work on a thread for it.
@@ -422,12 +513,19 @@ pub(crate) async fn blocking<T: Send + 'static, E: Send + 'static>(
 fn commit_of(repository: &Repository, reference: &str) -> Result<Option<Oid>, SourceError> {
     match repository.find_reference(reference) {
         Ok(found) => {
-            let commit = found.peel_to_commit().map_err(reading(&format!("read the commit of {reference}")))?;
-            Ok(Some(commit.id()))
+            let commit = commit_at(repository, &found).map_err(reading(&format!("read the commit of {reference}")))?;
+            Ok(Some(commit))
         }
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
         Err(error) => Err(reading(&format!("read {reference}"))(error)),
     }
+}
+
+/// The commit of a branch. To peel it would say less of an object that is damaged.
+pub(crate) fn commit_at(repository: &Repository, branch: &git2::Reference<'_>) -> Result<Oid, git2::Error> {
+    let resolved = branch.resolve()?;
+    let id = resolved.target().ok_or_else(|| git2::Error::from_str("it names no object"))?;
+    Ok(repository.find_commit(id)?.id())
 }
 
 fn revision(id: Oid) -> Revision {

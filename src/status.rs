@@ -5,26 +5,38 @@
 //! Never says that something runs which was not seen to run, and holds no clock readings: a fleet at rest changes no
 //! record.
 
+pub mod blame;
+pub mod history;
 pub mod hosts;
 pub mod map;
+pub mod note;
 pub mod page;
+pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::desired::Inventory;
-use crate::model::record::{ActionDone, Condition, Deployment, InstanceHealth, InstanceRecord, Record, StackStatus};
+use crate::model::host::HostStatus;
+use crate::model::record::{
+    ActionDone, BadMark, Condition, Deployment, InstanceHealth, InstanceRecord, Record, StackStatus, Tried,
+};
 use crate::model::request::LABEL_DIGEST;
-use crate::model::stack::Stack;
-use crate::model::world::{ContainerSeen, EngineView, Health, HostView, State, World};
+use crate::model::stack::{OnFailure, Stack};
+use crate::model::world::{ContainerSeen, EngineView, Health, HostView, State, Unsteady, World};
 use crate::name::{HostName, InstanceId, Revision};
 use crate::plan::hold::Hold;
 use crate::plan::outcome::{Applied, Failure, Verdict};
 use crate::plan::step::Act;
+use crate::plan::superseded::{self, Superseded};
 use crate::plan::want::{Gone, Want, Why};
 use crate::plan::{Planned, StackPlan};
+use crate::secret;
 
 /// More marks of bad content than anybody reverts to.
 const MOST_BAD_MARKS: usize = 32;
+
+/// The reason of a condition, by which it is found again.
+const KEEPS_ENDING: &str = "keeps-ending";
 
 /// What a record is made from.
 #[derive(Debug, Clone, Copy)]
@@ -62,9 +74,27 @@ pub fn end(input: &Input<'_>) -> Option<Record> {
             record.status = StackStatus::Held;
         }
         Want::Nothing { why, .. } => return gone(input, record, why),
-        Want::Stack { stack, revision, why } => wanted(input, &mut record, stack, revision, why),
+        Want::Stack { stack, revision, why } => {
+            wanted(input, &mut record, stack, revision, why);
+            forget_accepted(input, &mut record, stack);
+        }
     }
     Some(record)
+}
+
+/// What was allowed to go and has gone, or is wanted again where it may be, would be removed without a word later.
+fn forget_accepted(input: &Input<'_>, record: &mut Record, stack: &Stack) {
+    let deployments: Vec<&Deployment> = record.running.iter().chain(&record.next).collect();
+    let still_goes = |id: &InstanceId| {
+        let is_asked_for =
+            stack.service(id.service.as_str()).is_some_and(|service| (1..=service.replicas).contains(&id.number));
+        let host_left =
+            |host: &HostName| input.inventory.hosts.get(host).is_none_or(|host| host.status == HostStatus::Left);
+        let mut recorded = deployments.iter().filter_map(|deployment| deployment.instances.get(id));
+        recorded.any(|instance| !is_asked_for || host_left(&instance.host))
+    };
+    let accepted = record.accepted.iter().filter(|id| still_goes(id)).cloned().collect();
+    record.accepted = accepted;
 }
 
 fn base(input: &Input<'_>) -> Option<Record> {
@@ -87,6 +117,8 @@ fn base(input: &Input<'_>) -> Option<Record> {
         next: None,
         bad: BTreeMap::new(),
         actions: BTreeSet::new(),
+        accepted: BTreeSet::new(),
+        superseded: Superseded::new(),
         conditions: Vec::new(),
     })
 }
@@ -94,8 +126,13 @@ fn base(input: &Input<'_>) -> Option<Record> {
 fn gone(input: &Input<'_>, mut record: Record, why: &Gone) -> Option<Record> {
     let failed = input.applied.is_some_and(|applied| !applied.failures.is_empty());
     let held = input.plan.holds.iter().any(Hold::holds_the_stack);
-    if failed || held {
-        record.status = if held { StackStatus::Held } else { StackStatus::Failed };
+    let stopped = input.applied.is_some_and(|applied| applied.stopped);
+    if failed || held || stopped {
+        record.status = match (held, failed) {
+            (true, _) => StackStatus::Held,
+            (false, true) => StackStatus::Failed,
+            (false, false) => StackStatus::Deploying,
+        };
         refresh(input, &mut record);
         return Some(record);
     }
@@ -115,12 +152,14 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
     let failures: &[Failure] = input.applied.map_or(&[], |applied| &applied.failures);
     let is_new = record.running.as_ref().is_none_or(|running| running.content != stack.content);
     let held = input.plan.holds.iter().any(Hold::holds_the_stack);
-    let failure = failures.iter().find(|f| f.verdict == Verdict::BadContent).map(reason_of);
+    let failure = failures.iter().find(|f| f.verdict == Verdict::BadContent);
+    let failure = failure.map(|f| bad_mark(stack, reason_of(f), f.instance.as_ref()));
     // A container may have ended between its last probe and this look.
-    let fell = input.applied.filter(|_| failures.is_empty()).and_then(|applied| fallen(input, applied, &now));
-    if let Some(reason) = failure.or(fell) {
+    let fell = input.applied.filter(|_| failures.is_empty()).and_then(|applied| fallen(input, stack, applied, &now));
+    if let Some(mark) = failure.or(fell) {
+        let reason = mark.reason.clone();
         if is_new {
-            mark_bad(record, stack, &reason);
+            mark_bad(input, record, stack, mark);
             record.next = None;
             record.status = StackStatus::Failed;
         } else {
@@ -165,6 +204,7 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
         return;
     }
     let healths: BTreeSet<InstanceHealth> = now.instances.values().map(|instance| instance.health).collect();
+    let unsteady = now.instances.keys().any(|id| input.world.unsteady.contains_key(id));
     let sick = healths.iter().any(|health| match health {
         InstanceHealth::Unhealthy | InstanceHealth::Stopped => true,
         InstanceHealth::Healthy | InstanceHealth::Starting | InstanceHealth::Completed | InstanceHealth::Unknown => {
@@ -173,14 +213,29 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
     });
     record.status = match why {
         _ if held => StackStatus::Held,
-        _ if sick || healths.contains(&InstanceHealth::Unknown) => StackStatus::Degraded,
+        _ if sick || unsteady || healths.contains(&InstanceHealth::Unknown) => StackStatus::Degraded,
         Why::BadContent(_) => StackStatus::RolledBack,
-        Why::Head | Why::WrongAtHead | Why::MayBeIn(_) => StackStatus::Running,
+        Why::Head | Why::WrongAtHead | Why::MayBeIn(_) | Why::Closed(_) | Why::LeftForALook(_) => StackStatus::Running,
     };
+    record.superseded = still_superseded(input, record);
     let left_alone = left_alone(input, record, stack, &now);
     now.instances.extend(left_alone);
     record.running = Some(now);
     record.next = None;
+}
+
+/// The superseded images that were not removed.
+fn still_superseded(input: &Input<'_>, record: &Record) -> Superseded {
+    let mut superseded = superseded::after(record, input.plan);
+    for index in input.applied.into_iter().flat_map(|applied| &applied.done) {
+        let step = &input.plan.steps[*index];
+        let Act::RemoveImage { reference } = &step.act else { continue };
+        if let Some(images) = superseded.get_mut(&step.host) {
+            images.retain(|image| image != reference);
+        }
+    }
+    superseded.retain(|_, images| !images.is_empty());
+    superseded
 }
 
 /// What nothing asks for and was seen to be gone.
@@ -221,11 +276,19 @@ fn left_alone(
     waiting
 }
 
-fn mark_bad(record: &mut Record, stack: &Stack, reason: &str) {
+fn bad_mark(stack: &Stack, reason: String, instance: Option<&InstanceId>) -> BadMark {
+    let service = instance.and_then(|id| stack.service(id.service.as_str()));
+    // What failed for no service is undone.
+    BadMark { reason, on_failure: service.map_or(OnFailure::Rollback, |service| service.update.on_failure) }
+}
+
+fn mark_bad(input: &Input<'_>, record: &mut Record, stack: &Stack, mark: BadMark) {
+    let placed = input.plan.instances.values().map(|planned| &planned.placed.host);
+    let hosts = placed.filter_map(|name| Some((name.clone(), input.inventory.hosts.get(name)?.digest()))).collect();
     while record.bad.len() >= MOST_BAD_MARKS {
         record.bad.pop_first();
     }
-    record.bad.insert(stack.content.clone(), reason.to_owned());
+    record.bad.insert(Tried { content: stack.content.clone(), hosts }, mark);
 }
 
 fn reason_of(failure: &Failure) -> String {
@@ -236,7 +299,7 @@ fn reason_of(failure: &Failure) -> String {
 }
 
 /// An instance that was brought up and does not run any more.
-fn fallen(input: &Input<'_>, applied: &Applied, now: &Deployment) -> Option<String> {
+fn fallen(input: &Input<'_>, stack: &Stack, applied: &Applied, now: &Deployment) -> Option<BadMark> {
     let brought_up = applied.done.iter().filter_map(|index| match &input.plan.steps[*index].act {
         Act::Start { .. } => input.plan.steps[*index].instance.as_ref(),
         Act::Pull { .. }
@@ -250,11 +313,13 @@ fn fallen(input: &Input<'_>, applied: &Applied, now: &Deployment) -> Option<Stri
         | Act::Stop { .. }
         | Act::Remove { .. }
         | Act::Rename { .. }
-        | Act::RemoveNetwork { .. } => None,
+        | Act::RemoveNetwork { .. }
+        | Act::RemoveImage { .. } => None,
     });
     brought_up.filter_map(|id| now.instances.get(id).map(|record| (id, record))).find_map(|(id, record)| {
         let down = record.health == InstanceHealth::Stopped;
-        down.then(|| format!("{id} on {} ended right after it was started", record.host))
+        let reason = || format!("{id} on {} ended right after it was started", record.host);
+        down.then(|| bad_mark(stack, reason(), Some(id)))
     })
 }
 
@@ -388,7 +453,25 @@ fn conditions(input: &Input<'_>) -> Vec<Condition> {
             message: hold.to_string(),
         })
         .collect();
+    let of_stack = input.world.unsteady.iter().filter(|(id, _)| input.plan.instances.contains_key(*id));
+    conditions.extend(of_stack.map(|(id, unsteady)| keeps_ending(input, id, unsteady)));
     conditions.sort();
     conditions.dedup();
     conditions
+}
+
+/// What it printed the first time stays: a new last line each time it ends would be a commit each time.
+fn keeps_ending(input: &Input<'_>, id: &InstanceId, unsteady: &Unsteady) -> Condition {
+    let lead = format!("{id} keeps ending by itself");
+    let said = input.before.into_iter().flat_map(|record| &record.conditions);
+    let mut said = said.filter(|condition| condition.reason == KEEPS_ENDING).map(|condition| &condition.message);
+    let known = said.find(|message| message.strip_prefix(&lead).is_some_and(|rest| !rest.is_empty()));
+    let secrets = input.plan.secrets();
+    let lines: Vec<String> = unsteady.log.iter().map(|line| secret::without(&secrets, line.clone())).collect();
+    let message = match (known, lines.is_empty()) {
+        (Some(known), _) => known.clone(),
+        (None, true) => lead,
+        (None, false) => format!("{lead}; it last printed: {}", lines.join(" / ")),
+    };
+    Condition { name: "degraded".to_owned(), reason: KEEPS_ENDING.to_owned(), message }
 }

@@ -26,6 +26,8 @@ pub struct Watch {
     /// When the first event that nobody was told of yet was seen. It is kept here so that a call that is given up
     /// loses nothing.
     since: Option<Instant>,
+    /// When somebody was last told.
+    told: Option<Instant>,
     _watcher: RecommendedWatcher,
 }
 
@@ -51,7 +53,8 @@ impl WatchError {
 
 /// Watches the refs of a repository: `.git`, a bare repository, or the folder of a linked work tree.
 ///
-/// `quiet`: how long nothing must happen before [`Watch::changed`] answers, so that one push is one change.
+/// `quiet`: what happens within this time after an answer of [`Watch::changed`] belongs to the same burst: it is told when
+/// the burst is over, so that a push of many branches is two changes. What comes after a rest is told at once.
 ///
 /// # Errors
 /// When the folder is none of these, or the machine's limit of watches is reached.
@@ -70,7 +73,7 @@ pub fn watch(git_dir: &Path, quiet: Duration) -> Result<Watch, WatchError> {
     let mut watcher = notify::recommended_watcher(move |event| ears.hear(event)).map_err(starting())?;
     watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(starting())?;
     watcher.watch(&refs, RecursiveMode::Recursive).map_err(starting())?;
-    Ok(Watch { bell, quiet, since: None, _watcher: watcher })
+    Ok(Watch { bell, quiet, since: None, told: None, _watcher: watcher })
 }
 
 impl Watch {
@@ -83,7 +86,12 @@ impl Watch {
             Some(since) => since,
             None => {
                 self.bell.rung.notified().await;
-                *self.since.insert(Instant::now())
+                let now = Instant::now();
+                if self.told.is_none_or(|told| now - told > self.quiet) {
+                    self.told = Some(now);
+                    return self.bell.alive();
+                }
+                *self.since.insert(now)
             }
         };
         let end = since + LONGEST_DELAY;
@@ -95,6 +103,7 @@ impl Watch {
             }
         }
         self.since = None;
+        self.told = Some(Instant::now());
         self.bell.alive()
     }
 }

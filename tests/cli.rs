@@ -185,10 +185,15 @@ fn the_files_that_the_readme_shows_are_right() {
     let readme = fs::read_to_string("README.md").expect("the README");
     let blocks: Vec<&str> =
         readme.split("```yaml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
-    let [host, config, stack] = blocks.as_slice() else { panic!("the README shows a host, a configuration, a stack") };
+    let [host, config, stack, others @ ..] = blocks.as_slice() else {
+        panic!("the README shows a host, a configuration, a stack, and more configuration")
+    };
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "hosts/host.yaml", host);
     write(folder.path(), "stacks/stack.yaml", stack);
-    write(folder.path(), "config.yaml", config);
-    check(&["validate", "--config", "config.yaml"], folder.path(), 0, &["all right: 1 stack, 1 host"]);
+    for config in [config].into_iter().chain(others) {
+        write(folder.path(), "config.yaml", config);
+        check(&["plan", "--offline", "--config", "config.yaml"], folder.path(), 2, &["Git repository"]);
+        check(&["validate", "--config", "config.yaml"], folder.path(), 0, &["all right: 1 stack, 1 host"]);
+    }
 }

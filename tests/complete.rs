@@ -55,18 +55,26 @@ fn keys(value: &Value, names: &mut BTreeSet<String>) {
 
 #[test]
 fn the_complete_files_hold_every_property_of_their_schemas() {
-    for (name, path) in [("stack", "stacks/everything.yaml"), ("host", "hosts/list.yaml"), ("config", "config.yaml")] {
+    for (name, paths) in [
+        ("stack", ["stacks/everything.yaml"].as_slice()),
+        ("host", &["hosts/list.yaml"]),
+        ("config", &["config.yaml", "config-other.yaml"]),
+    ] {
         let schema = serde_json::from_str(parse::schema(name).expect("a schema")).expect("JSON");
         let (mut known, mut written) = (BTreeSet::new(), BTreeSet::new());
         properties(&schema, &mut known);
-        keys(&serde_yaml::from_str(&file(path).text).expect("YAML"), &mut written);
+        for path in paths {
+            keys(&serde_yaml::from_str(&file(path).text).expect("YAML"), &mut written);
+        }
         let missing: Vec<_> = known.difference(&written).collect();
-        assert!(missing.is_empty(), "{path} lacks {missing:?}");
+        assert!(missing.is_empty(), "{paths:?} lack {missing:?}");
     }
 }
 
 #[test]
 fn the_complete_files_are_clean_and_mean_what_they_say() {
+    let other = file("config-other.yaml");
+    assert_clean(&validate::config::config(&other).1, &other);
     let configuration = file("config.yaml");
     let (config, report) = validate::config::config(&configuration);
     assert_clean(&report, &configuration);

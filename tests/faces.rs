@@ -7,11 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bayplan::cli::show::json::document;
-use bayplan::cli::show::plan::{Against, Shown};
-use bayplan::cli::show::{hosts, map, plan, plan_json};
+use bayplan::cli::show::plan::{Against, NOTHING, Shown};
+use bayplan::cli::show::{blame, history, hosts, map, markdown, plan, plan_json, rollback};
+use bayplan::diagnostic::Report;
 use bayplan::files::{Places, Span};
+use bayplan::ledger::history::{Blamed, Ran};
 use bayplan::model::desired::Inventory;
 use bayplan::model::host::{Endpoint, Host, HostStatus};
 use bayplan::model::mapping::{Placed, PortOrigin, PublishedPort};
@@ -19,19 +22,27 @@ use bayplan::model::record::{
     Condition, Deployment, Facts, HostCondition, HostRecord, InstanceHealth, InstanceRecord, Ledger, Record,
     StackStatus,
 };
-use bayplan::model::request::ResolvedImage;
-use bayplan::model::stack::{Protocol, Strategy};
+use bayplan::model::request::{
+    ContainerRequest, MountKind, MountRequest, NetworkAttachment, PortRequest, ResolvedImage,
+};
+use bayplan::model::stack::{Access, Protocol, Restart, Settings, Strategy};
 use bayplan::model::world::{About, EngineSeen, EngineView, World};
 use bayplan::name::{
     ContainerName, Digest, HostName, InstanceId, Revision, ServiceName, StackName, StackSlug, VolumeName,
 };
 use bayplan::placement::Unplaced;
 use bayplan::placement::refusal::Refusal;
-use bayplan::plan::brake::{Braked, removal_digest};
+use bayplan::plan::brake::{Braked, Why, removal_digest};
 use bayplan::plan::change::{Bucket, Cause, Change, FieldChange, Gap};
 use bayplan::plan::hold::Hold;
 use bayplan::plan::step::{Act, Step};
 use bayplan::plan::{Plan, Planned, StackPlan};
+use bayplan::reconcile::rollback::{Rollback, Verdict, Why as Chosen};
+use bayplan::source::Snapshot;
+use bayplan::source::authored::Authored;
+use bayplan::source::restore::Restored;
+use bayplan::status::blame::Put;
+use bayplan::status::history::{Entry, Happened, Move, Touched, What};
 use bayplan::status::map as status_map;
 use bayplan::status::page;
 
@@ -49,9 +60,10 @@ fn check(file: &str, shown: &str) {
 
 fn check_plan(name: &str, plan: &Plan) {
     let revision = revision('a');
-    let shown = Shown { plan, branch: "main", revision: &revision, against: Against::Hosts };
+    let shown = Shown { plan, branch: "main", revision: &revision, against: Against::Hosts, later: &NOTHING };
     check(&format!("plan-{name}.txt"), &plan::plan(&shown));
     check(&format!("plan-{name}.json"), &document("plan", plan_json::members(&shown)));
+    check(&format!("plan-{name}.md"), &markdown::plan(&shown));
 }
 
 fn revision(digit: char) -> Revision {
@@ -107,7 +119,7 @@ fn field(name: &str, before: Option<&str>, after: Option<&str>, line: Option<u32
 }
 
 fn of_shop(stack: StackPlan) -> Plan {
-    Plan { stacks: [(slug("shop"), stack)].into(), ..Plan::default() }
+    Plan { stacks: [(slug("shop"), Arc::new(stack))].into(), ..Plan::default() }
 }
 
 fn changes(changes: Vec<Change>) -> Plan {
@@ -185,6 +197,119 @@ fn a_replacement_names_its_fields_with_their_lines_and_no_value_of_a_variable() 
 }
 
 #[test]
+fn a_reviewer_sees_where_more_replicas_go_and_that_those_there_stay() {
+    let numbered = |number: u32, bucket, from: Option<&str>, to: &str, cause| Change {
+        instance: id("web", number),
+        ..change("web", bucket, from, Some(to), cause)
+    };
+    let mut second = numbered(2, Bucket::Create, None, "host-2", Cause::New(at(9)));
+    second.why_there = "spread: 0 of this stack there before, score 88.1, of 3 hosts".to_owned();
+    let mut third = numbered(3, Bucket::Create, None, "host-3", Cause::New(at(9)));
+    third.why_there = "spread: 0 of this stack there before, score 71.2, of 3 hosts".to_owned();
+    let kept = numbered(1, Bucket::Keep, Some("host-1"), "host-1", Cause::Unchanged);
+    check_plan("scale-up", &changes(vec![kept, second, third]));
+}
+
+#[test]
+fn a_reviewer_sees_what_a_change_of_the_inventory_moves() {
+    let drained = || Cause::Placed("leaves host-2, which is draining; auto: best score 88.1 of 3 hosts".to_owned());
+    let mut web = change("web", Bucket::Move, Some("host-2"), Some("host-3"), drained());
+    web.why_there = "leaves host-2, which is draining; auto: best score 88.1 of 3 hosts".to_owned();
+    let mut db = change("db", Bucket::Move, Some("host-2"), Some("host-1"), drained());
+    db.gap = Gap::Gap("host port 5432 goes to another host".to_owned());
+    let stays = Hold::StaysOnDraining {
+        instance: id("store", 1),
+        host: host("host-2"),
+        why: "stays where it is: the volume `data` is here".to_owned(),
+    };
+    check_plan("inventory", &of_shop(StackPlan { changes: vec![db, web], holds: vec![stays], ..StackPlan::default() }));
+}
+
+#[test]
+fn a_reviewer_sees_what_is_newly_allowed_and_nothing_that_was_before() {
+    let mut web = change("web", Bucket::Replace, Some("host-1"), Some("host-1"), Cause::Changed(at(14)));
+    web.fields = vec![
+        field("capAdd", Some("NET_ADMIN"), Some("NET_ADMIN SYS_TIME"), Some(15)),
+        field("ports", Some("10.0.0.1:80->8080/tcp"), Some("10.0.0.1:80->8080/tcp 10.0.0.1:81->8081/tcp"), Some(16)),
+        field("privileged", None, Some("true"), Some(17)),
+    ];
+    let port = |host_port| PortRequest {
+        container: 8000 + host_port,
+        protocol: Protocol::Tcp,
+        host_ip: address(1),
+        host_port,
+    };
+    let request = ContainerRequest {
+        name: ContainerName::new("shop-web-1").expect("a name"),
+        image: "example/web:2".to_owned(),
+        resolved: ResolvedImage::Local("sha256:1".to_owned()),
+        labels: BTreeMap::new(),
+        environment: BTreeMap::new(),
+        command: None,
+        entrypoint: None,
+        user: None,
+        working_dir: None,
+        health: None,
+        restart: Restart::UnlessStopped,
+        stop_grace_period: Duration::from_secs(10),
+        mounts: vec![MountRequest {
+            kind: MountKind::Bind("/srv/data".to_owned()),
+            target: "/data".to_owned(),
+            access: Access::ReadOnly,
+        }],
+        ports: vec![port(80), port(81)],
+        network: NetworkAttachment::None,
+        extra_hosts: Vec::new(),
+        settings: Settings {
+            privileged: Some(true),
+            cap_add: vec!["NET_ADMIN".to_owned(), "SYS_TIME".to_owned()],
+            ..Settings::default()
+        },
+        cpu_limit: None,
+        memory_limit: None,
+    };
+    let create = |service: &str, request: &ContainerRequest| Step {
+        host: host("host-1"),
+        endpoint: Endpoint::Memory("one".to_owned()),
+        instance: Some(id(service, 1)),
+        act: Act::Create(Box::new(request.clone())),
+        after: BTreeSet::new(),
+        because: "it shall differ".to_owned(),
+    };
+    let new = change("agent", Bucket::Create, None, Some("host-1"), Cause::New(at(30)));
+    let steps =
+        vec![create("web", &request), create("agent", &ContainerRequest { ports: Vec::new(), ..request.clone() })];
+    check_plan("capability", &of_shop(StackPlan { changes: vec![new, web], steps, ..StackPlan::default() }));
+}
+
+#[test]
+fn a_comment_fits_and_says_what_was_left_out() {
+    let one = |number: u32| {
+        let mut web = change("web", Bucket::Replace, Some("host-1"), Some("host-1"), Cause::Changed(at(14)));
+        web.instance = id("web", number);
+        web.fields = vec![field("labels.note", Some(&"x".repeat(500)), Some(&"y".repeat(500)), Some(20))];
+        web
+    };
+    let comment = |count| {
+        let (plan, head) = (changes((1..=count).map(one).collect()), revision('a'));
+        markdown::plan(&Shown {
+            plan: &plan,
+            branch: "main",
+            revision: &head,
+            against: Against::Hosts,
+            later: &NOTHING,
+        })
+    };
+    let (fits, folded, all) = (comment(20), comment(100), comment(2000));
+    assert!(!fits.contains("left out"), "{fits}");
+    assert!(folded.len() <= 65_536 && folded.contains("| shop/web-100 |"), "{} bytes", folded.len());
+    let left_out = folded.lines().find(|line| line.contains("left out")).expect("it says so");
+    assert!(left_out.contains("the fields of 51 instances"), "{left_out}");
+    assert!(all.len() <= 65_536 && all.contains("left out: the table"), "{} bytes", all.len());
+    assert!(all.starts_with(markdown::MARKER) && all.contains("2000 replaced") && all.contains("Plan `"));
+}
+
+#[test]
 fn a_move_shows_both_hosts() {
     let mut cache =
         change("cache", Bucket::Move, Some("host-2"), Some("host-3"), Cause::Placed("host-2 is draining".to_owned()));
@@ -245,13 +370,13 @@ fn a_hold_names_every_host_and_what_lifts_it() {
 fn the_brake_prints_the_line_that_lifts_it() {
     let removals: BTreeSet<InstanceId> = (1..=4).map(|number| id("web", number)).collect();
     let digest = removal_digest(&removals);
-    let braked = Braked { removals: removals.clone(), fleet: 5, allowed: 3, digest };
+    let braked = Braked { removals: removals.clone(), why: Why::Many { fleet: 5, allowed: 3 }, digest };
     let mut plan = of_shop(StackPlan {
         holds: removals.iter().map(|instance| Hold::RemovalBraked { instance: instance.clone() }).collect(),
         ..StackPlan::default()
     });
     plan.holds.push(Hold::Brake(braked.clone()));
-    plan.braked = Some(braked);
+    plan.braked = vec![braked];
     check_plan("brake", &plan);
 }
 
@@ -273,7 +398,7 @@ fn going_back_says_what_failed_and_what_counts_instead() {
 fn an_empty_plan_is_one_line() {
     let plan = Plan::default();
     let (head, ledger) = (revision('a'), revision('c'));
-    let shown = |against| plan::plan(&Shown { plan: &plan, branch: "main", revision: &head, against });
+    let shown = |against| plan::plan(&Shown { plan: &plan, branch: "main", revision: &head, against, later: &NOTHING });
     let all = [shown(Against::Hosts), shown(Against::Ledger(Some(&ledger))), shown(Against::Ledger(None))];
     check("plan-empty.txt", &all.join("\n"));
 }
@@ -314,6 +439,8 @@ fn ledger() -> Ledger {
         )),
         next: Some(deployment('d', BTreeMap::new())),
         bad: BTreeMap::new(),
+        accepted: BTreeSet::new(),
+        superseded: BTreeMap::new(),
         actions: BTreeSet::new(),
         conditions: vec![Condition {
             name: "held".to_owned(),
@@ -330,6 +457,8 @@ fn ledger() -> Ledger {
         volumes: BTreeSet::new(),
     };
     Ledger {
+        head: None,
+        controller: None,
         commit: Some(revision('e')),
         owner: Some("owner".to_owned()),
         records: [(slug("shop"), shop)].into(),
@@ -406,13 +535,152 @@ fn hosts_are_a_table_with_what_each_was_seen_to_have() {
     };
     let world = World {
         engines: BTreeMap::from([
-            (one.clone(), EngineView::Seen(EngineSeen { about, ..EngineSeen::default() })),
+            (one.clone(), EngineView::Seen(Arc::new(EngineSeen { about, ..EngineSeen::default() }))),
             (two.clone(), EngineView::Unreachable("the engine cannot be reached: no route".to_owned())),
         ]),
         hosts: BTreeMap::from([(host("host-1"), one), (host("host-2"), two)]),
-        images: BTreeMap::new(),
+        ..World::default()
     };
     let shown = hosts::Shown { inventory: &inventory, world: &world, ledger: &ledger };
     check("hosts.txt", &hosts::table(&shown));
     check("hosts.json", &hosts::json(&shown));
+}
+
+/// Revision `b` is here, `d` is not.
+fn authored() -> BTreeMap<Revision, Authored> {
+    let one = |author: &str, subject: &str| Authored {
+        author: author.to_owned(),
+        email: format!("{}@example.org", author.to_lowercase()),
+        subject: subject.to_owned(),
+    };
+    BTreeMap::from([
+        (
+            revision('a'),
+            one("Ada", "A new web, with a subject that is longer than what fits into a line of a timeline"),
+        ),
+        (revision('b'), one("Bob", "Bring the \u{1b}[31mshop")),
+    ])
+}
+
+fn entry(hour: i64, what: What, digit: Option<char>) -> Entry {
+    let happened = Happened {
+        what,
+        revision: digit.map(revision),
+        moves: Vec::new(),
+        touched: BTreeSet::new(),
+        reason: String::new(),
+    };
+    Entry {
+        commit: revision('e'),
+        at: 1_767_225_600 + hour * 3600,
+        stack: Some(slug("shop")),
+        happened,
+        message: format!("shop {}", what.as_str()),
+        trailers: vec![
+            ("Bayplan-Revision".to_owned(), "a".repeat(40)),
+            ("Bayplan-Result".to_owned(), what.as_str().to_owned()),
+        ],
+    }
+}
+
+#[test]
+fn a_timeline_says_when_what_whose_and_where() {
+    let moved = |name: &str, from: Option<&str>, to: Option<&str>| Move {
+        instance: id(name, 1),
+        from: from.map(host),
+        to: to.map(host),
+    };
+    let mut removed = entry(9, What::Removed, Some('d'));
+    removed.happened.moves = vec![moved("web", Some("host-2"), None)];
+    let mut back = entry(8, What::RolledBack, Some('b'));
+    back.happened.reason = "the content of this revision failed before".to_owned();
+    let mut failed = entry(7, What::Failed, Some('a'));
+    failed.happened.reason = "shop/web-1 on host-2 exited\nits last line: \u{7}no".to_owned();
+    let mut runs = entry(5, What::Runs, Some('b'));
+    runs.happened.moves = vec![moved("db", None, Some("host-1")), moved("web", Some("host-1"), Some("host-2"))];
+    runs.happened.touched = BTreeSet::from([Touched { host: host("host-2"), instance: Some(id("web", 1)) }]);
+    let measured = |hour, reason: &str| {
+        let mut measured = entry(hour, What::Measured, None);
+        measured.stack = None;
+        measured.happened.touched = BTreeSet::from([Touched { host: host("host-3"), instance: None }]);
+        measured.happened.reason = reason.to_owned();
+        measured
+    };
+    let entries = [
+        removed,
+        back,
+        failed,
+        entry(6, What::Deploying, Some('a')),
+        runs,
+        measured(4, "host-3 is unreachable"),
+        measured(3, ""),
+    ];
+    let (ledger, authored) = (revision('e'), authored());
+    let shown = history::Shown { ledger: Some(&ledger), entries: &entries, authored: &authored };
+    check("history.txt", &history::timeline(&shown));
+    check("history.json", &history::json(&shown));
+    check("history-empty.txt", &history::timeline(&history::Shown { entries: &[], ..shown }));
+}
+
+#[test]
+fn blame_names_for_each_instance_who_put_it_there_since_when_and_why() {
+    let record = ledger().records[&slug("shop")].clone();
+    let running = record.running.clone().expect("it runs");
+    let put = |(number, (instance, now)): (usize, (InstanceId, InstanceRecord))| Put {
+        instance,
+        now,
+        commit: revision(if number == 0 { 'e' } else { 'c' }),
+        at: 1_767_225_600 - 86_400 * i64::try_from(number).expect("few"),
+        revision: revision(if number == 2 { 'd' } else { 'b' }),
+    };
+    let instances = running.instances.into_iter().enumerate().map(put).collect();
+    let blamed = Blamed { head: revision('e'), record: Arc::new(record), instances };
+    check("blame.txt", &blame::blame(&blamed, &authored()));
+    check("blame.json", &blame::json(&blamed, &authored()));
+}
+
+#[test]
+fn a_rollback_says_what_it_restores_why_that_and_what_to_do_next() {
+    let running = ledger().records[&slug("shop")].running.clone().expect("it runs");
+    let ran = Ran { commit: revision('e'), at: 1_767_225_600, deployment: running };
+    let (head, to) = (revision('a'), revision('b'));
+    let back = Rollback {
+        stack: slug("shop"),
+        head,
+        to: to.clone(),
+        why: Chosen::RanBefore(Box::new(ran)),
+        removed: vec!["stacks/shop.yaml".into(), "stacks/team/shop.json".into()],
+        restored: vec!["stacks/shop.yaml".into()],
+        report: Report::default(),
+        after: Snapshot { revision: None, files: Vec::new(), problems: Vec::new() },
+        verdict: Verdict::Right,
+    };
+    let (asked, failed) = (
+        Rollback { why: Chosen::Asked, ..back.clone() },
+        Rollback { verdict: Verdict::FailedBefore("shop/web-1 exited".to_owned()), ..back.clone() },
+    );
+    let (commit, branch) = (revision('f'), "bayplan-rollback/shop-bbbbbbbbbb".to_owned());
+    let new = Restored::NewBranch { commit: commit.clone(), branch: branch.clone() };
+    let checked_out = Restored::CheckedOut { commit: commit.clone(), branch };
+    let watched = Restored::Watched { commit };
+    let authored = authored();
+    let shown = |rollback, restored, place| rollback::Shown {
+        rollback,
+        restored,
+        authored: authored.get(&to),
+        branch: "main",
+        place,
+        repo: None,
+    };
+    let all = [
+        shown(&back, Some(&new), rollback::Place::WorkTree),
+        shown(&failed, Some(&new), rollback::Place::Bare),
+        shown(&back, Some(&new), rollback::Place::Remote),
+        shown(&asked, Some(&checked_out), rollback::Place::WorkTree),
+        shown(&asked, Some(&watched), rollback::Place::Bare),
+        shown(&asked, Some(&Restored::Same), rollback::Place::Bare),
+        shown(&asked, None, rollback::Place::Bare),
+    ];
+    check("rollback.txt", &all.iter().map(rollback::rollback).collect::<Vec<_>>().join("\n"));
+    check("rollback.json", &rollback::json(&all[0]));
 }

@@ -11,7 +11,9 @@ use bayplan::model::host::Endpoint;
 use bayplan::model::record::HostCondition;
 use bayplan::model::stack::{MountSource, NetworkMode, Protocol};
 use bayplan::name::{HostName, InstanceId};
-use bayplan::placement::Placement;
+use bayplan::placement::account::{Behind, Outcome, Standing};
+use bayplan::placement::survival::losses;
+use bayplan::placement::{Placement, explain};
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 use worlds::{World, host};
 
@@ -178,6 +180,64 @@ proptest! {
                     prop_assert_eq!(&*at, &placed.host, "{} of {}", volume, id);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_explained_is_what_was_decided(world in worlds::worlds()) {
+        let placement = world.place();
+        for stack in world.stacks.keys() {
+            let accounts = explain(&world.input(), stack);
+            let explained: BTreeSet<_> = accounts.iter().map(|account| account.instance.clone()).collect();
+            let of_stack: BTreeSet<_> = asked(&world).into_iter().filter(|id| id.stack == *stack).collect();
+            prop_assert_eq!(explained, of_stack);
+            for account in &accounts {
+                prop_assert_eq!(account.candidates.len(), world.inventory.hosts.len());
+                let chosen: Vec<_> = account.candidates.iter().filter(|c| c.standing == Standing::Chosen).collect();
+                match (&account.outcome, placement.mapping.get(&account.instance), placement.held.get(&account.instance)) {
+                    (Outcome::Placed { host, why }, Some(placed), None) => {
+                        prop_assert_eq!(host, &placed.host);
+                        prop_assert!(placed.why.starts_with(why), "{} and {}", placed.why, why);
+                        prop_assert_eq!(chosen.len(), 1);
+                        prop_assert_eq!(&chosen[0].host, host);
+                    }
+                    (Outcome::Held { why }, None, Some(unplaced)) => {
+                        prop_assert_eq!(why, &unplaced.why);
+                        prop_assert!(chosen.is_empty());
+                    }
+                    other => prop_assert!(false, "{} is {other:?}", account.instance),
+                }
+                for candidate in &account.candidates {
+                    let refused = candidate.standing == Standing::Refused;
+                    prop_assert_eq!(refused, !candidate.refusals.is_empty(), "{} {:?}", account.instance, candidate);
+                    prop_assert!(candidate.refusals.iter().all(|refusal| !refusal.remedy().is_empty()));
+                }
+                for pair in account.candidates.windows(2) {
+                    if let (Standing::Chosen, Standing::Behind(behind)) = (&pair[0].standing, &pair[1].standing) {
+                        let (first, second) = (pair[0].score, pair[1].score);
+                        let is_less = first.points > second.points;
+                        prop_assert!(*behind != Behind::LowerScore || is_less, "{} {pair:?}", account.instance);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_loss_that_is_survived_leaves_an_instance_of_every_service(world in worlds::worlds()) {
+        let before = hosts_of(&world.place());
+        for loss in losses(&world.input()) {
+            let hit: BTreeSet<_> =
+                before.iter().filter(|(_, host)| **host == loss.host).map(|(id, _)| id).collect();
+            prop_assert!(!hit.is_empty(), "nothing is on {}", loss.host);
+            prop_assert!(loss.moved.iter().all(|id| hit.contains(id)));
+            for id in hit {
+                let of = (id.stack.clone(), id.service.clone());
+                let accounted = loss.moved.contains(id) || loss.down.contains_key(&of) || loss.fewer.contains_key(&of);
+                prop_assert!(accounted, "{id}: {loss:?}");
+            }
+            prop_assert_eq!(loss.is_survived(), loss.down.is_empty());
+            prop_assert!(loss.down.values().all(|why| !why.is_empty()));
         }
     }
 }

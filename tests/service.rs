@@ -9,10 +9,12 @@ mod simulated;
 #[path = "support/site.rs"]
 mod site;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bayplan::controller::once::WrongFiles;
 use bayplan::controller::{Event, run};
+use bayplan::engine::memory::script::ImageScript;
 use bayplan::model::config::Config;
 use bayplan::reconcile::site::Site;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -56,6 +58,22 @@ impl Service {
         assert!(found.await.is_ok(), "no commit began with {sentence:?}; seen were {seen:#?}");
     }
 
+    /// Waits for an event. Gives those before it, and itself.
+    async fn until(&mut self, what: &str, is_it: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut seen = Vec::new();
+        let found = tokio::time::timeout(LIMIT, async {
+            while let Some(event) = self.events.recv().await {
+                let found = is_it(&event);
+                seen.push(event);
+                if found {
+                    return;
+                }
+            }
+        });
+        assert!(found.await.is_ok(), "{what} did not happen");
+        seen
+    }
+
     async fn stop(self) {
         self.shutdown.cancel();
         tokio::time::timeout(LIMIT, self.task).await.expect("it stops").expect("it does not panic");
@@ -96,6 +114,66 @@ async fn each_push_is_deployed_and_a_dead_container_comes_back() {
     service.stop().await;
     let left: usize = simulated.engines.values().map(|engine| names(engine).len()).sum();
     assert_eq!(left, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_keeps_ending_is_said_with_its_last_words_and_started_again_after_a_pause() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    simulated.write_hosts(&repository);
+    let engine = &simulated.engines["host-1"];
+    engine.load("moody:1", ImageScript::runs().prints("the secret is pa55word, and it is a bad day"));
+    let stack = shop("moody:1").replace("requirements: [db]", "environment: {TOKEN: pa55word}");
+    repository.write("stacks/shop.yaml", &stack).push("Deploy a moody shop");
+    let mut service = Service::start(simulated.site(&repository, Config::default()).await);
+    service.committed("shop runs at").await;
+
+    let id = id_of(engine, "shop-web-1").expect("web runs");
+    // A look that began just before an end may start the container again once more.
+    for _ in 0..4 {
+        if engine.kill(&id).is_err() {
+            break;
+        }
+        service.committed("").await;
+        while !engine.is_well(&id) && !repository.ledger("status/shop.json").contains("keeps-ending") {
+            service.committed("").await;
+        }
+    }
+    let words = "shop/web-1 keeps ending by itself; it last printed: the secret is [redacted], and it is a bad day";
+    while !repository.ledger("status/shop.json").contains(words) {
+        service.committed("Noted: shop degraded").await;
+    }
+    assert!(!engine.is_well(&id), "it waits");
+    service.committed("Deploying shop").await;
+    service.committed("shop runs at").await;
+    assert!(!repository.ledger("status/shop.json").contains("keeps-ending"));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_stack_is_left_for_a_look_where_it_asks_for_that() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    simulated.write_hosts(&repository);
+    let engine = &simulated.engines["host-1"];
+    engine.load("exits:1", ImageScript::runs().exits(Duration::ZERO, 3));
+    let stack = |image: &str| shop(image).replace("requirements: [db]", "update: {onFailure: hold}");
+    repository.write("stacks/shop.yaml", &stack("web:1")).push("Deploy the shop");
+    let mut service = Service::start(simulated.site(&repository, Config::default()).await);
+    service.committed("shop runs at").await;
+
+    repository.write("stacks/shop.yaml", &stack("exits:1")).push("One that exits");
+    service.committed("shop failed").await;
+    service.committed("Noted: shop held").await;
+    let scene = names(engine);
+    assert!(scene.contains(&"shop-web-1".to_owned()), "what ran is there: {scene:?}");
+    assert!(scene.iter().any(|name| name.starts_with("shop-web-1.")), "what failed is there too: {scene:?}");
+    assert!(repository.ledger("status/shop.json").contains("left-for-a-look"));
+
+    repository.write("stacks/shop.yaml", &stack("web:2")).push("Better");
+    service.committed("shop runs at").await;
+    service.stop().await;
+    assert_eq!(BTreeSet::from_iter(names(engine)), BTreeSet::from(["shop-db-1", "shop-web-1"].map(str::to_owned)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,6 +261,117 @@ async fn a_repository_behind_a_url_is_polled_and_is_given_the_ledger() {
     service.stop().await;
     let log = repository.ledger_log();
     assert!(log[0].starts_with("shop runs at"), "what was committed last was pushed: {log:#?}");
+}
+
+/// A service of a repository behind a URL that is asked often, with the shop deployed.
+async fn shop_behind_a_url(repository: &Repository, simulated: &Simulated) -> Service {
+    simulated.write_hosts(repository);
+    repository.write("stacks/shop.yaml", &shop("web:1")).push("Deploy the shop");
+    let config = Config { poll_interval: Duration::from_millis(100), ..Config::default() };
+    let url = format!("file://{}", repository.bare().display());
+    let mut service = Service::start(simulated.site_at(&url, repository, config).await);
+    service.committed("shop runs at").await;
+    service
+}
+
+/// Waits until the remote ledger is as it should be.
+async fn remote_ledger(repository: &Repository, is_it: impl Fn(&[String]) -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    let mut log = Vec::new();
+    let found = tokio::time::timeout(LIMIT, async {
+        while !is_it(&log) {
+            look.tick().await;
+            if repository.bare().join("refs/heads/bayplan/status").exists() {
+                log = repository.ledger_log();
+            }
+        }
+    });
+    let found = found.await.is_ok();
+    assert!(found, "the remote ledger is {log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_remote_repository_is_away_the_fleet_is_healed_and_the_ledger_is_pushed_when_it_is_back() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    let mut service = shop_behind_a_url(&repository, &simulated).await;
+    remote_ledger(&repository, |log| log.first().is_some_and(|subject| subject.starts_with("shop runs at"))).await;
+    let pushed = repository.ledger_log().len();
+    let away = repository.bare().with_extension("away");
+    std::fs::rename(repository.bare(), &away).expect("it goes away");
+    service.until("the failed fetch", |event| matches!(event, Event::FetchFailed(_))).await;
+    let engine = &simulated.engines["host-1"];
+    engine.kill(&id_of(engine, "shop-web-1").expect("web runs")).expect("the container is killed");
+    let ended = |event: &Event| matches!(event, Event::Ended(_));
+    let mut seen = service.until("the end of healing", ended).await;
+    let push_failed = |event: &Event| matches!(event, Event::PushFailed(_));
+    if !seen.iter().any(push_failed) {
+        seen.extend(service.until("the failed push", push_failed).await);
+    }
+    assert!(engine.is_well(&id_of(engine, "shop-web-1").expect("web runs again")));
+
+    std::fs::rename(&away, repository.bare()).expect("it comes back");
+    for (what, is_it) in [
+        ("the push", (|event| matches!(event, Event::PushedAgain)) as fn(&Event) -> bool),
+        ("the fetch", |event| matches!(event, Event::FetchedAgain)),
+    ] {
+        if !seen.iter().any(is_it) {
+            seen.extend(service.until(what, is_it).await);
+        }
+    }
+    let count = |is_it: fn(&Event) -> bool| seen.iter().filter(|event| is_it(event)).count();
+    assert_eq!(count(|event| matches!(event, Event::FetchFailed(_))), 0, "it was said before");
+    assert_eq!(count(|event| matches!(event, Event::FetchedAgain)), 1);
+    assert_eq!(count(|event| matches!(event, Event::PushFailed(_))), 1);
+    remote_ledger(&repository, |log| log.len() > pushed && log[0].starts_with("shop runs at")).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_is_faster_four_times_running_does_not_keep_the_ledger_from_the_remote_repository() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    let mut service = shop_behind_a_url(&repository, &simulated).await;
+    remote_ledger(&repository, |log| log.first().is_some_and(|subject| subject.starts_with("shop runs at"))).await;
+    // The server itself moves the branch between a push and its end.
+    let hook = "#!/bin/sh\n[ \"$1\" = refs/heads/bayplan/status ] || exit 0\nn=$(cat wins 2>/dev/null || echo 0)\n\
+                [ \"$n\" -lt 4 ] || exit 0\necho $((n + 1)) > wins\n\
+                new=$(git -c user.name=O -c user.email=o@o commit-tree \"$1^{tree}\" -p \"$1\" -m \"Other $n\")\n\
+                git update-ref \"$1\" \"$new\"\n";
+    let path = repository.bare().join("hooks/update");
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&path, hook).expect("a hook");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it may run");
+
+    repository.write("stacks/shop.yaml", &shop("web:2")).push("A new web");
+    let mut seen = service.until("the deployment", |event| matches!(event, Event::Ended(_))).await;
+    remote_ledger(&repository, |log| {
+        let ours = log.iter().filter(|subject| subject.starts_with("shop runs at")).count();
+        ours == 2 && (0..4).all(|n| log.contains(&format!("Other {n}")))
+    })
+    .await;
+    while let Ok(event) = service.events.try_recv() {
+        seen.push(event);
+    }
+    let failed = seen.iter().find(|event| matches!(event, Event::PushFailed(_)));
+    assert!(failed.is_none(), "four lost races are no failure: {failed:?}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_is_damaged_under_the_service_is_made_anew_and_the_next_push_is_deployed() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    let mut service = shop_behind_a_url(&repository, &simulated).await;
+    let mirror = std::fs::read_dir(repository.cache()).expect("the cache").next().expect("a mirror").expect("an entry");
+    std::fs::remove_dir_all(mirror.path().join("objects")).expect("the objects are removed");
+    repository.write("stacks/shop.yaml", &shop("web:2")).push("A new web");
+    service.committed("Deploying shop").await;
+    service.committed("shop runs at").await;
+    service.stop().await;
+    assert!(repository.ledger_log()[0].starts_with("shop runs at"));
+    let seen: usize = simulated.engines.values().map(|engine| names(engine).len()).sum();
+    assert_eq!(seen, 2);
 }
 
 fn names(engine: &bayplan::engine::memory::MemoryEngine) -> Vec<String> {

@@ -9,6 +9,8 @@ mod site;
 #[path = "support/stage.rs"]
 mod stage;
 
+#[path = "stories/audit.rs"]
+mod audit;
 #[path = "stories/conflicts.rs"]
 mod conflicts;
 #[path = "stories/failure.rs"]
@@ -17,6 +19,8 @@ mod failure;
 mod health;
 #[path = "stories/hosts.rs"]
 mod hosts;
+#[path = "stories/loss.rs"]
+mod loss;
 #[path = "stories/pull.rs"]
 mod pull;
 #[path = "stories/removal.rs"]

@@ -87,17 +87,16 @@ enum Condition {
     Failed(String),
 }
 
+/// Whether it waits for that or has it behind it depends on the moment of the look, and must not change what is recorded.
+const STARTED_AGAIN: &str = "it exited and was started again";
+
 fn condition(detail: &ContainerDetail, gate: &HealthGate, known_restarts: u64) -> Condition {
     match detail.state() {
         State::Exited { code: 0 } if gate.completion == Completion::Healthy => Condition::Completed,
         State::Exited { code } => Condition::Failed(with_error(format!("it exited with code {code}"), &detail.error)),
-        State::Restarting => {
-            Condition::Failed(with_error("it exited and is being started again".to_owned(), &detail.error))
-        }
+        State::Restarting => Condition::Failed(with_error(STARTED_AGAIN.to_owned(), &detail.error)),
         State::Dead | State::Removing => Condition::Failed("it is being removed".to_owned()),
-        State::Running if detail.restarts > known_restarts => {
-            Condition::Failed("it exited and was started again".to_owned())
-        }
+        State::Running if detail.restarts > known_restarts => Condition::Failed(STARTED_AGAIN.to_owned()),
         State::Running if detail.health() == Health::Unhealthy && matches!(gate.probe, Probe::Engine { .. }) => {
             Condition::Failed(with_error("its health check failed".to_owned(), detail.last_probe.trim()))
         }
@@ -110,7 +109,8 @@ fn with_error(what: String, error: &str) -> String {
 }
 
 async fn bad(engine: &dyn Engine, container: &str, why: String) -> Trouble {
-    Trouble { verdict: Verdict::BadContent, why, log: last_words(engine, container).await }
+    let words = last_words(engine, container).await;
+    Trouble { verdict: Verdict::BadContent, why: words.clean(why), log: words.lines }
 }
 
 async fn ask(engine: &dyn Engine, container: &str, detail: &ContainerDetail, gate: &HealthGate) -> Answer {

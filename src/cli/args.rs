@@ -14,6 +14,8 @@ Examples:
   bayplan apply                    make it so, once
   bayplan run /srv/git/fleet.git   make it so at every push
   bayplan status                   the deployment map
+  bayplan explain shop             why everything is where it is
+  bayplan history shop             what happened to a stack, and when
 
 Exit codes:
   0 as asked   1 the repository is wrong   2 usage   3 the world failed
@@ -34,7 +36,7 @@ pub struct Cli {
 
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// How the answer is written; `github` and `sarif` are for `validate`.
+    /// How the answer is written; `github` and `sarif` are for `validate`, `markdown` is for `plan`.
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     pub format: Format,
     /// The operator's configuration; everything in it has a safe default (`bayplan schema config`).
@@ -58,12 +60,28 @@ pub enum Format {
     Github,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
+    /// A comment on a pull request.
+    Markdown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Log {
     Text,
     Json,
+}
+
+/// A fleet that is not as its files say; from Git alone, and nothing is done.
+#[derive(Debug, Clone, Args)]
+pub struct WhatIf {
+    /// As if this host were gone (implies `--offline`).
+    #[arg(long, value_name = "HOST")]
+    pub without: Vec<String>,
+    /// As if this host, or all of `datacenter=DC`, were draining (implies `--offline`).
+    #[arg(long, value_name = "HOST|datacenter=DC")]
+    pub drain: Vec<String>,
+    /// As if this host file were there (implies `--offline`).
+    #[arg(long, value_name = "FILE")]
+    pub add_host: Vec<PathBuf>,
 }
 
 /// The watched repository.
@@ -89,7 +107,7 @@ pub enum Command {
     /// Compares the newest commit of the branch with what runs: which instance goes where and why, what moves, which
     /// line caused it, and whether users notice.
     #[command(
-        after_help = "Examples:\n  bayplan plan\n  bayplan plan --offline --exit-code   in a pull request's checks"
+        after_help = "Examples:\n  bayplan plan\n  bayplan plan --offline --exit-code   in a pull request's checks\n  bayplan plan --base origin/main --branch main --format markdown   for a comment on it\n  bayplan plan --base origin/main --branch main --config ci.yaml --comment 7    and there it is\n  bayplan plan --without host-2            where would everything go?\n  bayplan plan --survives                  for a required check"
     )]
     Plan {
         #[command(flatten)]
@@ -97,9 +115,24 @@ pub enum Command {
         /// From Git alone: the fleet is taken to be as the status branch says. No host is asked.
         #[arg(long)]
         offline: bool,
+        /// What merging a pull request into REV would do, from Git alone (implies `--offline`).
+        #[arg(long, value_name = "REV")]
+        base: Option<String>,
+        /// The commit that would be merged.
+        #[arg(long, value_name = "REV", default_value = "HEAD", requires = "base")]
+        head: String,
         /// End with 4 when there is something to do.
         #[arg(long)]
         exit_code: bool,
+        #[command(flatten)]
+        what_if: WhatIf,
+        /// Say instead whether every service survives the loss of any one host, and end with 4 when one does not.
+        #[arg(long, conflicts_with_all = ["exit_code", "without"])]
+        survives: bool,
+        /// Say it in a comment on this pull request, too, or in the one that is there; `forge` in the configuration says
+        /// where.
+        #[arg(long, value_name = "NUMBER", requires = "base")]
+        comment: Option<u64>,
     },
     /// Carry the plan out once, and end.
     ///
@@ -114,10 +147,15 @@ pub enum Command {
         /// Allow a removal that the brake holds; the plan names its digest.
         #[arg(long, value_name = "DIGEST")]
         allow_removal: Vec<String>,
+        /// Refuse (exit 5, with the new plan) unless the plan is still this one; `bayplan plan` ends with its digest.
+        #[arg(long, value_name = "DIGEST")]
+        plan_digest: Option<String>,
     },
     /// Watch the repository and deploy every push, until stopped.
     ///
-    /// Ctrl-C or SIGTERM ends it cleanly: the step in hand is finished, and the next start carries on.
+    /// Ctrl-C or SIGTERM ends it cleanly: the step in hand is finished, and the next start carries on. A repository behind
+    /// a URL is polled; with `webhooks` in the configuration a forge tells of a push, and with `forge` it is told what became
+    /// of each commit.
     #[command(
         after_help = "Examples:\n  bayplan run /srv/git/fleet.git\n  bayplan run https://git.example.org/fleet.git --config /etc/bayplan.yaml --log json"
     )]
@@ -131,6 +169,91 @@ pub enum Command {
     Status {
         #[command(flatten)]
         repo: Repo,
+    },
+    /// Say why each instance is where it is: host by host, every rule, the score, and what would have to change.
+    ///
+    /// From Git alone: placement knows nothing but the files and the status branch.
+    #[command(
+        after_help = "Examples:\n  bayplan explain shop\n  bayplan explain shop/web --host host-2   why not there?\n  bayplan explain shop --rev HEAD~3"
+    )]
+    Explain {
+        /// STACK, STACK/SERVICE or STACK/SERVICE-N.
+        what: String,
+        #[command(flatten)]
+        repo: Repo,
+        /// Only the reasons of this host.
+        #[arg(long, value_name = "HOST")]
+        host: Option<String>,
+        /// Place the files of this commit, instead of the newest of the branch.
+        #[arg(long, value_name = "REV")]
+        rev: Option<String>,
+    },
+    /// Compute anew what the status branch says, and compare; ends with 4 when they differ.
+    ///
+    /// Each deployment names the revision and the commit of the status branch that it was computed from. The same is
+    /// computed again from those two, by whoever has the repository.
+    #[command(
+        after_help = "Examples:\n  bayplan verify            was the status branch written by hand?\n  bayplan verify --live     and do the hosts run what it says?\n  bayplan verify --stack shop"
+    )]
+    Verify {
+        #[command(flatten)]
+        repo: Repo,
+        /// Only this stack, by its name or slug.
+        #[arg(long, value_name = "STACK")]
+        stack: Option<String>,
+        /// Ask the hosts, too: containers that were moved or exchanged, images that were swapped under a tag.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Tell what happened, the newest first: when, by whose revision, what, and where it ran.
+    ///
+    /// From the status branch; no host is asked. Joined ledgers are followed both; each change is told once.
+    #[command(
+        after_help = "Examples:\n  bayplan history\n  bayplan history shop/web --limit 0\n  bayplan history --host host-1 --all\n  bayplan history /srv/git/fleet.git   a sole argument that is a path (/ or .) or a URL is the repository"
+    )]
+    History {
+        /// STACK or STACK/SERVICE; absent, all of them.
+        what: Option<String>,
+        #[command(flatten)]
+        repo: Repo,
+        /// Only what came to this host, left it, or changed there.
+        #[arg(long, value_name = "HOST")]
+        host: Option<String>,
+        /// How many entries; 0 for all.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+        /// Also what tells of no stack: hosts that were measured again, ledgers that were joined.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say of each instance that runs since when it is on its host, by which commits, whose, and why.
+    ///
+    /// From the status branch; no host is asked.
+    #[command(after_help = "Example:\n  bayplan blame shop")]
+    Blame {
+        /// The stack, by its name or slug.
+        stack: String,
+        #[command(flatten)]
+        repo: Repo,
+    },
+    /// Make the commit that takes a stack back to an earlier revision; it never acts on a host.
+    ///
+    /// Restores the stack's files as of that revision and changes nothing else, on a new branch `bayplan-rollback/…` of which
+    /// a pull request can be made. Nothing is checked out. The service deploys it like any other commit.
+    #[command(
+        after_help = "Examples:\n  bayplan rollback shop                    to what ran before with another content\n  bayplan rollback shop --to v1.4          to a revision by any name that Git has for it\n  bayplan rollback shop --push             straight onto the watched branch"
+    )]
+    Rollback {
+        /// The stack, by its name or slug.
+        stack: String,
+        #[command(flatten)]
+        repo: Repo,
+        /// The revision; absent, the newest in the ledger that ran with another content than the branch asks for.
+        #[arg(long, value_name = "REV")]
+        to: Option<String>,
+        /// Put the commit on the watched branch itself, without force. One that is checked out is not moved.
+        #[arg(long)]
+        push: bool,
     },
     /// List the hosts of the inventory, and ask each whether it answers.
     Hosts {
@@ -160,10 +283,14 @@ pub enum Command {
         name: SchemaName,
     },
     /// Write a small repository to start from; nothing that exists is overwritten.
+    #[command(after_help = "Examples:\n  bayplan init fleet\n  bayplan init fleet --forge gitlab")]
     Init {
         /// The folder; it is made if it is not there.
         #[arg(default_value = ".")]
         folder: PathBuf,
+        /// Write, too, the file with which this forge checks pull requests and comments on them.
+        #[arg(long, value_enum, value_name = "FORGE")]
+        forge: Option<ForgeName>,
     },
     /// Watch it work: a repository, three hosts and three pushes, on this machine.
     ///
@@ -183,6 +310,14 @@ pub enum Command {
     /// The service that the demo deploys.
     #[command(hide = true)]
     DemoService,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ForgeName {
+    Github,
+    Gitlab,
+    /// Forgejo, too.
+    Gitea,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

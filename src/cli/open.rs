@@ -2,6 +2,7 @@
 //!
 //! Because everything below takes values, this is the one place that reads the environment.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::cli::show::progress;
 use crate::cli::trouble::Trouble;
 use crate::engine::{self, Logins, RegistryLogin};
 use crate::files::SourceFile;
-use crate::model::config::{Config, LogFormat, PasswordSource, TlsFiles};
+use crate::forge::{self, Forge};
+use crate::model::config::{Config, LogFormat, Provider, SecretSource, TlsFiles, Webhooks};
 use crate::name::Digest;
 use crate::reconcile::site::{Connect, Site};
 use crate::secret::Secret;
@@ -48,7 +50,20 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
         }
     }
     for login in config.registries.values_mut() {
-        if let PasswordSource::File(path) = &mut login.password {
+        if let SecretSource::File(path) = &mut login.password {
+            *path = folder.join(&path);
+        }
+    }
+    if let Some(forge) = &mut config.forge {
+        if let SecretSource::File(path) = &mut forge.token {
+            *path = folder.join(&path);
+        }
+        if let Some(path) = &mut forge.ca {
+            *path = folder.join(&path);
+        }
+    }
+    for secret in config.webhooks.iter_mut().flat_map(|webhooks| webhooks.secrets.values_mut()) {
+        if let SecretSource::File(path) = secret {
             *path = folder.join(&path);
         }
     }
@@ -91,30 +106,56 @@ fn cache() -> PathBuf {
 fn logins(config: &Config) -> Result<Logins, Trouble> {
     let mut logins = Logins::new();
     for (registry, login) in &config.registries {
-        let password = match &login.password {
-            PasswordSource::File(path) => {
-                std::fs::read_to_string(path).map(|text| text.trim_end().to_owned()).map_err(|error| {
-                    Trouble::usage(format!(
-                        "the password file {} of {registry} cannot be read: {error}",
-                        path.display()
-                    ))
-                })?
-            }
-            PasswordSource::Environment(name) => std::env::var(name).map_err(|_| {
-                Trouble::usage(format!("the variable {name} with the password of {registry} is not set"))
-            })?,
-        };
-        let login = RegistryLogin {
-            username: login.username.clone(),
-            password: Secret::new(password),
-            server: registry.clone(),
-        };
+        let password = secret(&login.password, &format!("the password of {registry}"))?;
+        let login = RegistryLogin { username: login.username.clone(), password, server: registry.clone() };
         if registry == DEFAULT_REGISTRY {
             logins.insert(String::new(), login.clone());
         }
         logins.insert(registry.clone(), login);
     }
     Ok(logins)
+}
+
+/// The secrets of those who may tell of a push.
+pub fn webhook_secrets(webhooks: &Webhooks) -> Result<BTreeMap<Provider, Secret<String>>, Trouble> {
+    let mut secrets = BTreeMap::new();
+    for (provider, source) in &webhooks.secrets {
+        let what = format!("the secret of {}'s webhook", provider.as_str());
+        let secret = secret(source, &what)?;
+        if secret.expose().is_empty() {
+            return Err(Trouble::usage(format!("{what} is empty: anybody could sign with it")));
+        }
+        secrets.insert(*provider, secret);
+    }
+    Ok(secrets)
+}
+
+/// The forge that the configuration names, for the repository at this location; none where it names none.
+pub fn forge(config: &Config, location: &str) -> Result<Option<Forge>, Trouble> {
+    let Some(configured) = &config.forge else { return Ok(None) };
+    let token = secret(&configured.token, "the token of the forge")?;
+    if token.expose().is_empty() {
+        return Err(Trouble::usage("the token of the forge is empty"));
+    }
+    let repository = configured.repository.clone().or_else(|| forge::repository_of(location)).ok_or_else(|| {
+        Trouble::usage(format!("{} says no `owner/name` of a forge: write `repository` below `forge`", plain(location)))
+    })?;
+    let place =
+        forge::Place { kind: configured.kind, url: configured.url.clone(), repository, ca: configured.ca.clone() };
+    Ok(Some(Forge::new(&place, token)?))
+}
+
+/// The secret itself. `what` it is, for people: `the password of ghcr.io`.
+fn secret(source: &SecretSource, what: &str) -> Result<Secret<String>, Trouble> {
+    let text = match source {
+        SecretSource::File(path) => std::fs::read_to_string(path).map_err(|error| {
+            Trouble::usage(format!("the file {} with {what} cannot be read: {error}", path.display()))
+        })?,
+        SecretSource::Environment(name) => {
+            std::env::var(name).map_err(|_| Trouble::usage(format!("the variable {name} with {what} is not set")))?
+        }
+    };
+    Ok(Secret::new(text.trim_end().to_owned()))
 }
 
 /// Says which files are not part of what is planned, since only commits are.

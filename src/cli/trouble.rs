@@ -7,9 +7,13 @@ use std::fmt::Write as _;
 
 use crate::cli::exit::Exit;
 use crate::cli::show::paint::{BAD, FAINT, painted};
+use crate::forge::ForgeError;
 use crate::ledger::LedgerError;
 use crate::reconcile::PassError;
+use crate::reconcile::rollback::RollbackError;
 use crate::source::SourceError;
+use crate::source::restore::RestoreError;
+use crate::web::WebError;
 
 /// An error, or a report that was shown already.
 #[derive(Debug)]
@@ -69,12 +73,58 @@ impl From<LedgerError> for Trouble {
     }
 }
 
+impl From<ForgeError> for Trouble {
+    fn from(error: ForgeError) -> Self {
+        let exit = match &error {
+            ForgeError::Address { .. } | ForgeError::Authorities { .. } => Exit::Usage,
+            ForgeError::Reach { .. }
+            | ForgeError::Deadline { .. }
+            | ForgeError::Refused { .. }
+            | ForgeError::Answer { .. } => Exit::World,
+        };
+        Self { exit, error: Some(error.into()) }
+    }
+}
+
+impl From<WebError> for Trouble {
+    fn from(error: WebError) -> Self {
+        Self::world(error)
+    }
+}
+
 impl From<PassError> for Trouble {
     fn from(error: PassError) -> Self {
         let exit = match &error {
             PassError::NoCommit { .. } => Exit::Repository,
+            PassError::Rewritten { .. } => Exit::Held,
             PassError::Source(error) => of_source(error),
             PassError::Ledger(error) => of_ledger(error),
+            PassError::Supposed(_) => Exit::Usage,
+        };
+        Self { exit, error: Some(error.into()) }
+    }
+}
+
+impl From<RollbackError> for Trouble {
+    fn from(error: RollbackError) -> Self {
+        let exit = match &error {
+            RollbackError::NoCommit { .. } | RollbackError::Taken { .. } => Exit::Repository,
+            RollbackError::NoSuchStack { .. }
+            | RollbackError::NotThere { .. }
+            | RollbackError::NothingBefore { .. } => Exit::Usage,
+            RollbackError::Source(error) => of_source(error),
+            RollbackError::Ledger(error) => of_ledger(error),
+        };
+        Self { exit, error: Some(error.into()) }
+    }
+}
+
+impl From<RestoreError> for Trouble {
+    fn from(error: RestoreError) -> Self {
+        let exit = match &error {
+            RestoreError::Source(error) => of_source(error),
+            RestoreError::NoIdentity | RestoreError::BranchTaken { .. } => Exit::Usage,
+            RestoreError::Moved { .. } | RestoreError::NotTaken { .. } => Exit::World,
         };
         Self { exit, error: Some(error.into()) }
     }
@@ -90,7 +140,9 @@ fn of_source(error: &SourceError) -> Exit {
         | SourceError::Branch { .. }
         | SourceError::Detached { .. }
         | SourceError::NoDefaultBranch { .. }
+        | SourceError::NoSuchName { .. }
         | SourceError::Shallow => Exit::Usage,
+        SourceError::Conflict { .. } => Exit::Repository,
         SourceError::NoSuchRevision { .. }
         | SourceError::NoGit
         | SourceError::Run { .. }
@@ -98,7 +150,9 @@ fn of_source(error: &SourceError) -> Exit {
         | SourceError::Deadline { .. }
         | SourceError::Read { .. }
         | SourceError::Folder { .. }
-        | SourceError::Mirror { .. } => Exit::World,
+        | SourceError::Unwritable { .. }
+        | SourceError::Damaged { .. }
+        | SourceError::Unmended { .. } => Exit::World,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::name::{HostName, Revision, StackSlug};
 use crate::observe;
 use crate::plan::StackPlan;
 use crate::plan::outcome::Applied;
+use crate::plan::step::Act;
 use crate::plan::want::Want;
 use crate::reconcile::Pass;
 use crate::reconcile::site::Site;
@@ -24,7 +25,7 @@ use crate::status;
 #[derive(Debug, Clone)]
 pub struct InHand {
     pub want: Want,
-    pub plan: StackPlan,
+    pub plan: Arc<StackPlan>,
     pub inventory: Inventory,
     pub owner: String,
     /// The head that the pass was done for.
@@ -62,6 +63,25 @@ impl InHand {
             // A stack that cannot be read just now is not a newer one.
             Some(Want::Keep { .. }) | None => false,
         }
+    }
+
+    /// Whether a step of it ends this container.
+    pub fn ends(&self, id: &str) -> bool {
+        self.plan.steps.iter().any(|step| match &step.act {
+            Act::Stop { container, .. } | Act::Remove { container } => container == id,
+            Act::Pull { .. }
+            | Act::CreateNetwork(_)
+            | Act::CreateVolume(_)
+            | Act::Create(_)
+            | Act::Start { .. }
+            | Act::AwaitHealthy { .. }
+            | Act::RunAction(_)
+            | Act::TakeName { .. }
+            | Act::GiveUpName { .. }
+            | Act::Rename { .. }
+            | Act::RemoveNetwork { .. }
+            | Act::RemoveImage { .. } => false,
+        })
     }
 
     /// The stack's record when it has ended.

@@ -1,15 +1,16 @@
 //! Settles the fleet once: passes and applies, until nothing is left to do or what is left cannot be done now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::hand::{Done, InHand};
-use crate::controller::{Ended, Event, write};
-use crate::ledger::Pushed;
-use crate::model::config::Push;
+use crate::controller::notes::{Noted, Notes};
+use crate::controller::{Ended, Event, trigger, write};
+use crate::moment::Seconds;
 use crate::name::{Digest, StackSlug};
 use crate::reconcile::site::Site;
 use crate::reconcile::{self, Context, Look, Pass, PassError};
@@ -22,6 +23,8 @@ pub struct Options {
     pub wrong_files: WrongFiles,
     /// Digests of removals that the operator allows.
     pub allowed_removals: BTreeSet<Digest>,
+    /// The plan that was reviewed: its digest, or how it begins. Another one is not begun.
+    pub reviewed: Option<String>,
 }
 
 /// What to do while files of the repository are wrong.
@@ -41,8 +44,23 @@ pub struct Outcome {
     pub last: Pass,
     /// How the stacks ended that had steps; failures of all their rounds.
     pub ended: BTreeMap<StackSlug, Ended>,
-    /// Files are wrong, and so nothing was touched.
-    pub refused: bool,
+    /// Why nothing was touched.
+    pub refused: Option<Refused>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Files are wrong.
+    WrongFiles,
+    /// The plan is not the one that was reviewed: the repository or the fleet moved on.
+    OtherPlan,
+}
+
+/// What is told: at once, at the end, and beside the commits that were deployed.
+struct Told<'a> {
+    events: &'a UnboundedSender<Event>,
+    ended: BTreeMap<StackSlug, Ended>,
+    noted: Vec<Noted>,
 }
 
 /// Settles the fleet.
@@ -55,39 +73,69 @@ pub async fn once(
     events: &UnboundedSender<Event>,
     stop: &CancellationToken,
 ) -> Result<Outcome, PassError> {
-    let context = Context { allowed_removals: options.allowed_removals.clone(), ..Context::default() };
+    let context = Context {
+        allowed_removals: options.allowed_removals.clone(),
+        now: Some(clock()),
+        reviewed: options.reviewed.clone(),
+        ..Context::default()
+    };
     let mut first = None;
-    let mut ended: BTreeMap<StackSlug, Ended> = BTreeMap::new();
+    let mut told = Told { events, ended: BTreeMap::new(), noted: Vec::new() };
     let mut rounds: BTreeMap<StackSlug, u32> = BTreeMap::new();
     let mut given_up: BTreeSet<StackSlug> = BTreeSet::new();
     let mut looks = 0;
     loop {
         let pass = reconcile::pass(site, Look::Hosts, &context).await?;
-        let refused = options.wrong_files == WrongFiles::Refuse && pass.report.has_errors();
-        if refused {
+        if options.wrong_files == WrongFiles::Refuse && pass.report.has_errors() {
             let first = first.unwrap_or_else(|| pass.clone());
-            return Ok(Outcome { first, last: pass, ended, refused });
+            return Ok(Outcome { first, last: pass, ended: told.ended, refused: Some(Refused::WrongFiles) });
         }
         if first.is_none() && !pass.unrecorded_hosts.is_empty() && pass.desired.inventory.wrong.is_empty() {
             let written = write::first_facts(site, &pass).await?;
-            tell(events, written);
+            told.committed(written);
             if site.ledger.read().await?.commit != pass.ledger.commit {
                 continue;
             }
+        }
+        if first.is_none()
+            && let Some(reviewed) = &options.reviewed
+            && !pass.plan.digest().as_str().starts_with(reviewed.as_str())
+        {
+            return Ok(Outcome {
+                first: pass.clone(),
+                last: pass,
+                ended: told.ended,
+                refused: Some(Refused::OtherPlan),
+            });
         }
         let _ = events.send(Event::Passed(Box::new(pass.clone())));
         let begun = begun(&pass, &given_up, &rounds, stop);
         let written = write::pass(site, &pass, &begun, &BTreeMap::new(), &BTreeSet::new()).await?;
         // What was just noted of hosts may give a place to what has none: a port is free again, a host is back.
         let is_better_known = written.as_ref().is_some_and(|written| written.hosts_changed);
-        tell(events, written);
+        told.committed(written);
         if begun.is_empty() && is_better_known && !stop.is_cancelled() && looks < MOST_ROUNDS {
             looks += 1;
             continue;
         }
         if begun.is_empty() || stop.is_cancelled() {
-            push(site, events).await;
-            return Ok(Outcome { first: first.unwrap_or_else(|| pass.clone()), last: pass, ended, refused: false });
+            trigger::push_once(&site.ledger, site.config.push, events).await;
+            // Going back may take no step at all, and then only the last pass knows that it is done.
+            let ledger = site.ledger.read().await?;
+            if !told.noted.is_empty() {
+                let notes = Notes::of(site);
+                notes.write(&told.noted).await;
+                notes.pushed().await;
+            }
+            for (slug, ended) in &mut told.ended {
+                ended.status = ledger.records.get(slug).map(|record| record.status);
+            }
+            return Ok(Outcome {
+                first: first.unwrap_or_else(|| pass.clone()),
+                last: pass,
+                ended: told.ended,
+                refused: None,
+            });
         }
         let (progress, mut reports) = mpsc::unbounded_channel();
         let mut hands = JoinSet::new();
@@ -106,7 +154,7 @@ pub async fn once(
         while let Some(done) = hands.join_next().await {
             let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             let hand = &begun[&done.stack];
-            let is_retried = finish(site, &read, hand, &done, events, &mut ended).await?;
+            let is_retried = finish(site, &read, hand, &done, &mut told).await?;
             if !is_retried {
                 given_up.insert(done.stack.clone());
             }
@@ -138,8 +186,7 @@ async fn finish(
     read: &write::Read,
     hand: &InHand,
     done: &Done,
-    events: &UnboundedSender<Event>,
-    ended: &mut BTreeMap<StackSlug, Ended>,
+    told: &mut Told<'_>,
 ) -> Result<bool, PassError> {
     for step in &hand.plan.steps {
         site.observer.forget(&step.endpoint);
@@ -153,41 +200,31 @@ async fn finish(
     };
     let status = record.as_ref().map(|record| record.status);
     let written = write::end(site, read, done, hand, record).await?;
-    tell(events, written);
-    let entry = ended.entry(done.stack.clone()).or_insert_with(|| Ended {
+    told.committed(written);
+    let entry = told.ended.entry(done.stack.clone()).or_insert_with(|| Ended {
         stack: done.stack.clone(),
         status,
         failures: Vec::new(),
     });
     entry.status = status;
     entry.failures.extend(done.applied.failures.iter().cloned());
-    let _ = events.send(Event::Ended(entry.clone()));
+    let _ = told.events.send(Event::Ended(entry.clone()));
     Ok(newly_bad || done.applied.failures.is_empty())
 }
 
-fn tell(events: &UnboundedSender<Event>, written: Option<write::Written>) {
-    if let Some(written) = written {
-        let _ = events.send(Event::Committed { revision: written.revision, message: written.message });
+impl Told<'_> {
+    fn committed(&mut self, written: Option<write::Written>) {
+        if let Some(written) = written {
+            self.noted.extend(written.notes);
+            let _ = self.events.send(Event::Committed { revision: written.revision, message: written.message });
+        }
     }
 }
 
-/// Pushes the ledger; a failure is said and changes nothing else.
-async fn push(site: &Site, events: &UnboundedSender<Event>) {
-    if site.config.push == Push::Never {
-        return;
-    }
-    match site.ledger.push().await {
-        Ok(Pushed::NoRemote | Pushed::UpToDate | Pushed::Done) => {}
-        Ok(Pushed::Behind) => {
-            // What others wrote is beneath ours now, so one more try lands unless they write again.
-            if let Err(error) = site.ledger.push().await {
-                let _ = events.send(Event::PushFailed(chain(&error)));
-            }
-        }
-        Err(error) => {
-            let _ = events.send(Event::PushFailed(chain(&error)));
-        }
-    }
+/// Now. Windows and freezes open and close by the calendar.
+pub fn clock() -> Seconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Seconds::try_from(since.as_secs()).unwrap_or(Seconds::MAX)
 }
 
 /// An error with its causes, in one line.

@@ -5,18 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Sender, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Progress;
 use crate::controller::hand::{Done, InHand};
-use crate::controller::once::chain;
-use crate::controller::trigger::{self, Heard};
+use crate::controller::notes::{self, Noted, Notes};
+use crate::controller::once::{chain, clock};
+use crate::controller::pause::pause;
+use crate::controller::retries::{self, Retries};
+use crate::controller::steady::{End, Steadiness};
+use crate::controller::trigger::{self, Bells, Heard};
 use crate::controller::{Ended, Event, write};
-use crate::model::world::HostView;
-use crate::name::{Digest, HostName, StackSlug};
+use crate::engine::Engine;
+use crate::model::host::Endpoint;
+use crate::model::record::Ledger;
+use crate::model::world::{HostView, ours};
+use crate::name::{HostName, InstanceId, Revision, StackSlug};
 use crate::observe::{self, FULL_LOOK_EVERY};
 use crate::plan::outcome::Verdict;
 use crate::reconcile::site::Site;
@@ -24,29 +31,41 @@ use crate::reconcile::{self, Context, Look, Pass, PassError};
 
 /// How often engines are asked whether they are there. A host that hangs is so known within twice this.
 const KNOCK_EVERY: Duration = Duration::from_secs(4);
-/// The first pause after a failure that waiting may help, and the longest.
-const RETRY_FIRST: Duration = Duration::from_secs(10);
-const RETRY_LAST: Duration = Duration::from_secs(300);
+/// How long the last notes may take when the service ends.
+const NOTES_AT_END: Duration = Duration::from_secs(10);
+/// How many lines of what an unsteady instance printed are kept.
+const LOG_LINES: u32 = 5;
 
-/// When a stack that failed is tried again, unless its content changes before.
-#[derive(Debug, Clone)]
-struct Retry {
-    tries: u32,
-    at: Instant,
-    content: Option<Digest>,
-}
+/// First facts, a port that is free again and what follows from both make three.
+const REWRITES_AT_ONCE: u32 = 3;
 
 struct Run<'a> {
     site: &'a mut Site,
     events: UnboundedSender<Event>,
     in_hand: BTreeMap<StackSlug, InHand>,
     hands: JoinSet<Done>,
-    retries: BTreeMap<StackSlug, Retry>,
+    retries: Retries,
     silent_since: BTreeMap<HostName, Instant>,
+    steadiness: Steadiness,
+    /// By engine: containers that answered to no name when they were last asked.
+    nameless: BTreeMap<Endpoint, BTreeSet<String>>,
+    /// Of the newest pass; none before the first.
+    owner: Option<String>,
+    /// Where the ledger was when this run began.
+    began_at: Option<Option<Revision>>,
+    others: BTreeSet<String>,
     again: Arc<Notify>,
     progress: UnboundedSender<Progress>,
     push: Arc<Notify>,
+    notes: UnboundedSender<Noted>,
     failed_passes: u32,
+    shutdown: CancellationToken,
+    /// How many passes in a row wrote what is known of hosts.
+    rewritten: u32,
+    /// How often in a row the end of a stack could not be written.
+    unwritten: u32,
+    /// Waits until a pass that could not be done is tried again.
+    pause: JoinSet<()>,
     read: write::Read,
 }
 
@@ -62,22 +81,35 @@ pub async fn run(
     let again = Arc::new(Notify::new());
     let push = Arc::new(Notify::new());
     let (progress, reports) = mpsc::unbounded_channel();
-    let (heard, mut hearing) = mpsc::unbounded_channel();
+    let (heard, mut hearing) = mpsc::channel(trigger::HEARD_AT_ONCE);
     let mut helpers = JoinSet::new();
     helpers.spawn(relay(reports, events.clone()));
-    helpers.spawn(trigger::commits(site.source.clone(), site.config.poll_interval, again.clone(), events.clone()));
+    let bells = Bells { told: site.told.clone(), again: again.clone(), push: push.clone() };
+    helpers.spawn(trigger::commits(site.source.clone(), site.config.poll_interval, bells, events.clone()));
     helpers.spawn(trigger::pushes(site.ledger.clone(), site.config.push, push.clone(), again.clone(), events.clone()));
+    let (notes, noted) = mpsc::unbounded_channel();
+    let noting = tokio::spawn(notes::keep(Notes::of(site), noted));
     let mut run = Run {
         site,
         events,
         in_hand: BTreeMap::new(),
         hands: JoinSet::new(),
-        retries: BTreeMap::new(),
+        retries: Retries::default(),
         silent_since: BTreeMap::new(),
+        steadiness: Steadiness::default(),
+        nameless: BTreeMap::new(),
+        owner: None,
+        began_at: None,
+        others: BTreeSet::new(),
         again: again.clone(),
         progress,
         push,
+        notes,
         failed_passes: 0,
+        shutdown: shutdown.clone(),
+        rewritten: 0,
+        unwritten: 0,
+        pause: JoinSet::new(),
         read: write::Read::default(),
     };
     let mut listeners = trigger::Listeners::default();
@@ -87,18 +119,23 @@ pub async fn run(
     knock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = true;
     let mut knocking = JoinSet::new();
+    let mut reading = JoinSet::new();
+    let mut heard_since_pass = 0;
     loop {
         if std::mem::take(&mut due) {
+            heard_since_pass = 0;
             run.pass().await?;
             listeners.listen(&run.site.engines, &again, &heard);
         }
-        let wake = run.next_retry();
+        let retry = run.retries.next(Instant::now(), |stack| !run.in_hand.contains_key(stack));
+        let wake = retry.into_iter().chain(run.steadiness.next(Instant::now())).min();
         tokio::select! {
+            // Always in this order, so that two runs of one story are the same. What may come without end is last.
+            biased;
             () = shutdown.cancelled() => break,
-            () = again.notified() => due = true,
             Some(done) = run.hands.join_next() => {
                 let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-                run.finish(done).await?;
+                run.finish(done).await;
                 due = true;
             }
             _ = full_look.tick() => due = true,
@@ -110,10 +147,32 @@ pub async fn run(
                 let answers = answers.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
                 due = run.site.observer.hear(answers) || run.somebody_got_lost();
             }
-            Some(Heard::Use(endpoint, used)) = hearing.recv() => {
-                run.site.used.insert(endpoint, used);
-                due = true;
+            // A flood must not keep the next pass away: whatever matters in it also asks for one.
+            Some(heard_now) = hearing.recv(), if heard_since_pass < trigger::HEARD_AT_ONCE => {
+                heard_since_pass += 1;
+                match heard_now {
+                Heard::Use(endpoint, used) => {
+                    run.site.used.insert(endpoint, used);
+                    due = true;
+                }
+                Heard::Nameless(endpoint, containers) => {
+                    run.nameless.insert(endpoint, containers);
+                    due = true;
+                }
+                Heard::Ended { endpoint, container, labels } => {
+                    if let Some(id) = run.became_unsteady(&container, &labels).await {
+                        let engine = run.site.engines.get(&endpoint).cloned();
+                        reading.spawn(last_words(engine, container, id, heard.clone()));
+                    }
+                }
+                Heard::Printed(id, log) => {
+                    run.steadiness.printed(&id, log);
+                    due = true;
+                }
+                }
             }
+            Some(_) = reading.join_next() => {}
+            () = again.notified() => due = true,
             () = sleep_until(wake.unwrap_or_else(|| Instant::now() + FULL_LOOK_EVERY)), if wake.is_some() => due = true,
         }
     }
@@ -122,11 +181,28 @@ pub async fn run(
     }
     while let Some(done) = run.hands.join_next().await {
         let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        run.finish(done).await?;
+        if let Err(error) = run.write_end(&done).await {
+            run.tell(Event::PassFailed(chain(&error)));
+        }
     }
     trigger::push_once(&run.site.ledger, run.site.config.push, &run.events).await;
     helpers.shutdown().await;
+    drop(run);
+    // What is noted is for people, and a server that is away is not worth a stop that hangs.
+    let noting_ends = noting.abort_handle();
+    if tokio::time::timeout(NOTES_AT_END, noting).await.is_err() {
+        noting_ends.abort();
+    }
     Ok(())
+}
+
+/// What an instance printed; nothing if it cannot be had now.
+async fn last_words(engine: Option<Arc<dyn Engine>>, container: String, id: InstanceId, heard: Sender<Heard>) {
+    let Some(engine) = engine else { return };
+    if let Ok(words) = observe::words::last(engine.as_ref(), &container, LOG_LINES).await {
+        // Nobody may be listening any more, and that is fine.
+        let _ = heard.send(Heard::Printed(id, words.lines)).await;
+    }
 }
 
 async fn relay(mut reports: UnboundedReceiver<Progress>, events: UnboundedSender<Event>) {
@@ -149,30 +225,59 @@ impl Run<'_> {
                 tracing::warn!(error = text, "the pass could not be done");
                 self.tell(Event::PassFailed(text));
                 self.failed_passes += 1;
-                let again = self.again.clone();
-                let pause = pause(self.failed_passes, "pass");
-                tokio::spawn(async move {
-                    tokio::time::sleep(pause).await;
-                    again.notify_one();
-                });
+                // It may have been committed all the same, and only its answer got lost.
+                self.push.notify_one();
+                self.look_again_after(pause(self.failed_passes, "pass"));
             }
         }
         Ok(())
     }
 
+    fn look_again_after(&mut self, pause: Duration) {
+        let again = self.again.clone();
+        // One pause at a time, and none that outlives the service.
+        self.pause = JoinSet::new();
+        self.pause.spawn(async move {
+            tokio::time::sleep(pause).await;
+            again.notify_one();
+        });
+    }
+
+    /// What is known of hosts was written, and placement may come out differently. Somebody else who sees the hosts in
+    /// another way writes that, and neither may keep the other busy.
+    fn look_again_at_hosts(&mut self) {
+        self.rewritten += 1;
+        match self.rewritten.checked_sub(REWRITES_AT_ONCE) {
+            Some(tries) if tries > 0 => self.look_again_after(pause(tries, "hosts")),
+            Some(_) | None => self.again.notify_one(),
+        }
+    }
+
     async fn try_pass(&mut self) -> Result<(), PassError> {
         let lost = self.lost();
         let context = Context {
+            at: None,
+            ledger: reconcile::Known::Newest,
             in_hand: self.in_hand.keys().cloned().collect(),
             allowed_removals: BTreeSet::new(),
             lost: lost.clone(),
+            unsteady: self.steadiness.unsteady(Instant::now()),
+            nameless: self.nameless.values().flatten().cloned().collect(),
+            now: Some(clock()),
+            open: BTreeSet::new(),
+            reviewed: None,
+            not_reviewed: BTreeMap::new(),
+            supposed: Vec::new(),
         };
         let pass = reconcile::pass(self.site, Look::Hosts, &context).await?;
         self.note_silence(&pass);
+        self.owner = Some(pass.owner.clone());
+        self.note_others(&pass.ledger);
+        self.steadiness.forget(|id| !pass.placement.mapping.contains_key(id));
         if !pass.unrecorded_hosts.is_empty() && pass.desired.inventory.wrong.is_empty() {
             let written = write::first_facts(self.site, &pass).await?;
             self.written(written);
-            self.again.notify_one();
+            self.look_again_at_hosts();
             return Ok(());
         }
         for (slug, hand) in &self.in_hand {
@@ -181,6 +286,7 @@ impl Run<'_> {
             }
         }
         let now = Instant::now();
+        self.retries.forget(now);
         let with_steps = pass.plan.stacks.iter().filter(|(_, plan)| !plan.steps.is_empty()).map(|(slug, _)| slug);
         let begun: BTreeMap<StackSlug, InHand> = with_steps
             .filter(|slug| self.may_begin(&pass, slug, now))
@@ -188,12 +294,19 @@ impl Run<'_> {
             .collect();
         let written = write::pass(self.site, &pass, &begun, &self.in_hand, &lost).await?;
         if written.as_ref().is_some_and(|written| written.hosts_changed) {
-            self.again.notify_one();
+            self.look_again_at_hosts();
+        } else {
+            self.rewritten = 0;
         }
         self.read = write::Read::of(&pass);
         // A plan is told before its first step is.
         self.tell(Event::Passed(Box::new(pass)));
         self.written(written);
+        // What is made anew has not ended yet.
+        let made_anew = |hand: &InHand, id: &InstanceId| {
+            hand.plan.changes.iter().any(|change| &change.instance == id && change.is_caused_by_the_revision())
+        };
+        self.steadiness.forget(|id| begun.get(&id.stack).is_some_and(|hand| made_anew(hand, id)));
         for (slug, hand) in begun {
             self.hands.spawn(hand.work(&slug, self.site, self.progress.clone()));
             self.in_hand.insert(slug, hand);
@@ -205,46 +318,88 @@ impl Run<'_> {
         if let Some(written) = written {
             self.tell(Event::Committed { revision: written.revision, message: written.message });
             self.push.notify_one();
+            for noted in written.notes {
+                // Who keeps them ends with the service.
+                let _ = self.notes.send(noted);
+            }
         }
     }
 
     fn may_begin(&self, pass: &Pass, slug: &StackSlug, now: Instant) -> bool {
-        let content = pass.wants.get(slug).and_then(|want| want.stack()).map(|stack| stack.content.clone());
-        self.retries.get(slug).is_none_or(|retry| retry.at <= now || retry.content != content)
+        let content = pass.wants.get(slug).and_then(|want| want.stack()).map(|stack| &stack.content);
+        self.retries.may_begin(slug, content, &pass.plan.stacks[slug], now)
     }
 
-    async fn finish(&mut self, done: Done) -> Result<(), PassError> {
-        let Some(hand) = self.in_hand.remove(&done.stack) else { return Ok(()) };
+    /// Writes how a stack ended. While that cannot be written it stays in hand: a later pass would not know how it ended.
+    async fn finish(&mut self, done: Done) {
+        let Err(error) = self.write_end(&done).await else { return };
+        let text = chain(&error);
+        tracing::warn!(stack = %done.stack, error = text, "its end could not be written");
+        self.tell(Event::PassFailed(text));
+        self.unwritten += 1;
+        // As with a pass: it may have been committed.
+        self.push.notify_one();
+        let pause = pause(self.unwritten, done.stack.as_str());
+        let shutdown = self.shutdown.clone();
+        self.hands.spawn(async move {
+            // The service does not wait for it when it ends.
+            let _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
+            done
+        });
+    }
+
+    async fn write_end(&mut self, done: &Done) -> Result<(), PassError> {
+        let Some(hand) = self.in_hand.get(&done.stack).cloned() else { return Ok(()) };
         for step in &hand.plan.steps {
             self.site.observer.forget(&step.endpoint);
+            // What was noticed before the steps may not be so any more.
+            self.nameless.remove(&step.endpoint);
         }
         let ledger = self.site.ledger.read().await?;
         let before = ledger.records.get(&done.stack);
-        let record = hand.record(before, &done);
+        let record = hand.record(before, done);
         let newly_bad = record.as_ref().zip(before).is_some_and(|(after, before)| after.bad != before.bad);
         let status = record.as_ref().map(|record| record.status);
-        let written = write::end(self.site, &self.read, &done, &hand, record).await?;
+        let written = write::end(self.site, &self.read, done, &hand, record).await?;
+        self.in_hand.remove(&done.stack);
+        self.unwritten = 0;
         self.written(written);
         let failed = done.applied.failures.iter().any(|f| f.verdict == Verdict::Transient || !newly_bad);
-        if failed {
-            let tries = self.retries.get(&done.stack).map_or(1, |retry| retry.tries + 1);
-            let at = Instant::now() + pause(tries, done.stack.as_str());
-            let content = hand.want.stack().map(|stack| stack.content.clone());
-            self.retries.insert(done.stack.clone(), Retry { tries, at, content });
-        } else {
-            self.retries.remove(&done.stack);
-        }
-        self.tell(Event::Ended(Ended { stack: done.stack, status, failures: done.applied.failures }));
+        let end = if failed { retries::End::Failed } else { retries::End::Done };
+        let content = hand.want.stack().map(|stack| stack.content.clone());
+        self.retries.ended(&done.stack, end, content, &hand.plan, Instant::now());
+        let failures = done.applied.failures.clone();
+        self.tell(Event::Ended(Ended { stack: done.stack.clone(), status, failures }));
         Ok(())
     }
 
-    fn next_retry(&self) -> Option<Instant> {
-        let now = Instant::now();
-        self.retries
-            .iter()
-            .filter(|(slug, retry)| retry.at > now && !self.in_hand.contains_key(*slug))
-            .map(|(_, r)| r.at)
-            .min()
+    /// Takes in the end of a container. Gives the instance if that makes it unsteady just now.
+    ///
+    /// What its stack's steps end was ended by us, and so was what the ledger does not name any more.
+    async fn became_unsteady(&mut self, container: &str, labels: &BTreeMap<String, String>) -> Option<InstanceId> {
+        let ours = self.owner.as_deref().and_then(|owner| ours(labels, owner))?;
+        if self.in_hand.get(&ours.instance.stack).is_some_and(|hand| hand.ends(container)) {
+            return None;
+        }
+        // One that cannot be read now says so in the next pass, and its next end will count.
+        let ledger = self.site.ledger.read().await.ok()?;
+        let running = ledger.records.get(&ours.instance.stack).and_then(|record| record.running.as_ref());
+        let recorded = running.and_then(|running| running.instances.get(&ours.instance));
+        if recorded.is_none_or(|recorded| recorded.container.as_deref() != Some(container)) {
+            return None;
+        }
+        let end = self.steadiness.ended(&ours.instance, Instant::now());
+        (end == End::Second).then_some(ours.instance)
+    }
+
+    /// Says once of each that another controller writes this ledger. What an earlier run wrote is no sign of one.
+    fn note_others(&mut self, ledger: &Ledger) {
+        let began_at = self.began_at.get_or_insert_with(|| ledger.commit.clone());
+        let Some(controller) = ledger.controller.as_ref().filter(|_| ledger.commit != *began_at) else { return };
+        if *controller != self.site.identity && self.others.insert(controller.clone()) {
+            tracing::warn!(controller, "another controller writes this ledger too");
+            self.tell(Event::OtherController(controller.clone()));
+        }
     }
 
     fn note_silence(&mut self, pass: &Pass) {
@@ -271,12 +426,4 @@ impl Run<'_> {
         let after = self.site.config.lost_after;
         self.silent_since.values().any(|since| since.elapsed() >= after && since.elapsed() < after + KNOCK_EVERY * 2)
     }
-}
-
-/// Doubles from try to try. The jitter comes from the name, so that stacks do not retry in step and a run can be
-/// repeated.
-fn pause(tries: u32, name: &str) -> Duration {
-    let doubled = RETRY_FIRST * 2_u32.saturating_pow(tries.saturating_sub(1).min(10));
-    let jitter = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) % 20;
-    doubled.min(RETRY_LAST) * (100 + jitter) / 100
 }

@@ -2,21 +2,23 @@
 //!
 //! One commit when stacks begin, with what else the pass found; one when a stack ends; none when nothing changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::controller::hand::{Done, InHand};
-use crate::ledger::{Change, LedgerError};
+use crate::controller::notes::{Beside, Noted};
+use crate::ledger::{CONTROLLER, Change, INPUTS, LedgerError, REVISION};
+use crate::model::config::Notes;
 use crate::model::desired::Inventory;
 use crate::model::record::{Ledger, Record, StackStatus};
 use crate::model::stack::Stack;
-use crate::name::{Digest, HostName, Revision, StackSlug};
-use crate::plan::StackPlan;
-use crate::plan::change::Bucket;
-use crate::plan::want::Want;
+use crate::name::{Digest, HostName, InstanceId, Revision, StackSlug};
+use crate::plan::change::counted;
+use crate::plan::want::{Want, Why};
+use crate::plan::{StackPlan, brake};
 use crate::reconcile::Pass;
 use crate::reconcile::site::Site;
-use crate::status::{self, hosts, map, page};
+use crate::status::{self, hosts, map, note, page};
 
 /// A commit of the ledger and its sentence.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Written {
     pub message: String,
     /// Whether what is known of hosts changed: placement may come out differently now.
     pub hosts_changed: bool,
+    /// What is to be noted beside commits that were deployed; nothing where notes are off.
+    pub notes: Vec<Noted>,
 }
 
 /// What the newest pass read: the page says who connects to whom, which the ledger does not.
@@ -43,30 +47,36 @@ impl Read {
 
 /// Writes what a pass found, and that these stacks begin.
 pub async fn pass(
-    site: &Site,
+    site: &mut Site,
     pass: &Pass,
     begun: &BTreeMap<StackSlug, InHand>,
     in_hand: &BTreeMap<StackSlug, InHand>,
-    lost: &std::collections::BTreeSet<HostName>,
+    lost: &BTreeSet<HostName>,
 ) -> Result<Option<Written>, LedgerError> {
     let ledger = site.ledger.read().await?;
     let mut records: BTreeMap<StackSlug, Option<Record>> = BTreeMap::new();
-    let empty = StackPlan::default();
+    let empty = Arc::default();
+    let is_as_read = ledger.commit == pass.ledger.commit;
     for (slug, want) in &pass.wants {
         if in_hand.contains_key(slug) {
             continue;
         }
         let before = ledger.records.get(slug);
+        let plan = pass.plan.stacks.get(slug).unwrap_or(&empty);
         let input = status::Input {
             before,
             want,
-            plan: pass.plan.stacks.get(slug).unwrap_or(&empty),
+            plan,
             inventory: &pass.desired.inventory,
             owner: &pass.owner,
             world: &pass.world,
             applied: None,
         };
-        let has_steps = !input.plan.steps.is_empty();
+        let has_steps = !plan.steps.is_empty();
+        if is_as_read && !has_steps && site.memo.is_settled(slug, plan) {
+            debug_assert_eq!(status::end(&input).as_ref(), before, "{slug} is settled");
+            continue;
+        }
         let after = match (begun.contains_key(slug), has_steps) {
             (true, _) => status::begin(&input),
             // It waits for its turn: what is recorded stays.
@@ -75,8 +85,11 @@ pub async fn pass(
         };
         if after.as_ref() != before {
             records.insert(slug.clone(), after);
+        } else if is_as_read && !has_steps {
+            site.memo.settle(slug, plan);
         }
     }
+    accept(&ledger, &pass.accepted, &mut records);
     let hosts = hosts::records(&hosts::Input {
         inventory: &pass.desired.inventory,
         world: &pass.world,
@@ -103,10 +116,23 @@ pub async fn pass(
         records,
         hosts: hosts_changed.then_some(hosts),
         message: message.clone(),
-        trailers: trailers(&pass.revision, digest.as_ref(), result, pass.ledger.commit.as_ref()),
+        trailers: trailers(site, &pass.revision, digest.as_ref(), result, pass.ledger.commit.as_ref()),
     };
+    let notes = notes_of_pass(site, pass, &ledger, &change.records);
     let revision = site.ledger.commit(change).await?;
-    Ok(revision.map(|revision| Written { revision, message, hosts_changed }))
+    Ok(revision.map(|revision| Written { revision, message, hosts_changed, notes }))
+}
+
+/// Notes what a human allowed to go, for all stacks at once: when the first of it is gone, the digest that allowed it is
+/// that of nothing any more.
+fn accept(ledger: &Ledger, accepted: &BTreeSet<InstanceId>, records: &mut BTreeMap<StackSlug, Option<Record>>) {
+    let known = brake::accepted(ledger);
+    for id in accepted.difference(&known) {
+        let Some(before) = ledger.records.get(&id.stack) else { continue };
+        if let Some(record) = records.entry(id.stack.clone()).or_insert_with(|| Some(before.clone())) {
+            record.accepted.insert(id.clone());
+        }
+    }
 }
 
 /// Writes what was measured on hosts that the ledger does not know, before anything is placed on them.
@@ -124,10 +150,10 @@ pub async fn first_facts(site: &Site, pass: &Pass) -> Result<Option<Written>, Le
         records: BTreeMap::new(),
         hosts: Some(hosts),
         message: message.clone(),
-        trailers: trailers(&pass.revision, None, "noted", ledger.commit.as_ref()),
+        trailers: trailers(site, &pass.revision, None, "noted", ledger.commit.as_ref()),
     };
     let revision = site.ledger.commit(change).await?;
-    Ok(revision.map(|revision| Written { revision, message, hosts_changed: true }))
+    Ok(revision.map(|revision| Written { revision, message, hosts_changed: true, notes: Vec::new() }))
 }
 
 /// Writes how a stack ended.
@@ -141,6 +167,10 @@ pub async fn end(
     let ledger = site.ledger.read().await?;
     let message = end_message(&done.stack, hand, record.as_ref());
     let result = record.as_ref().map_or("removed", |record| record.status.as_str());
+    let notes = match site.config.notes {
+        Notes::On => vec![note_of_end(&done.stack, hand, record.as_ref())],
+        Notes::Off => Vec::new(),
+    };
     let records = BTreeMap::from([(done.stack.clone(), record)]);
     let hosts = hosts::with_new_volumes(&ledger.hosts, &done.world, &hand.owner);
     let hosts = Some(hosts).filter(|hosts| hosts != &ledger.hosts);
@@ -150,10 +180,48 @@ pub async fn end(
         records,
         hosts,
         message: message.clone(),
-        trailers: trailers(&hand.revision, None, result, ledger.commit.as_ref()),
+        trailers: trailers(site, &hand.revision, None, result, ledger.commit.as_ref()),
     };
     let revision = site.ledger.commit(change).await?;
-    Ok(revision.map(|revision| Written { revision, message, hosts_changed: false }))
+    Ok(revision.map(|revision| Written { revision, message, hosts_changed: false, notes }))
+}
+
+/// That a stack is back at what ran before, where that took no step: what has steps says so when it ends.
+fn notes_of_pass(
+    site: &Site,
+    pass: &Pass,
+    ledger: &Ledger,
+    records: &BTreeMap<StackSlug, Option<Record>>,
+) -> Vec<Noted> {
+    if site.config.notes == Notes::Off {
+        return Vec::new();
+    }
+    let is_back = |record: &Record| record.status == StackStatus::RolledBack;
+    let back = records.iter().filter_map(|(slug, record)| Some((slug, record.as_ref().filter(|r| is_back(r))?)));
+    back.filter(|(slug, _)| !ledger.records.get(*slug).is_some_and(is_back))
+        .map(|(slug, record)| Noted {
+            stack: slug.clone(),
+            result: note::note(Some(record)),
+            beside: last_change(&pass.revision, record),
+        })
+        .collect()
+}
+
+fn note_of_end(slug: &StackSlug, hand: &InHand, record: Option<&Record>) -> Noted {
+    let beside = match (&hand.want, record) {
+        (Want::Stack { why: Why::BadContent(_) | Why::LeftForALook(_), .. }, Some(record)) => {
+            last_change(&hand.revision, record)
+        }
+        (Want::Stack { revision, .. }, _) => Beside::Commit(revision.clone()),
+        (Want::Nothing { .. } | Want::Keep { .. }, _) => Beside::Commit(hand.revision.clone()),
+    };
+    Noted { stack: slug.clone(), result: note::note(record), beside }
+}
+
+/// What failed is what the head asks for, and not what the record says runs.
+fn last_change(head: &Revision, record: &Record) -> Beside {
+    let files = record.running.iter().flat_map(|running| &running.files).map(|path| path.as_str().into());
+    Beside::LastChange { head: head.clone(), files: files.collect() }
 }
 
 fn all_records(ledger: &Ledger, changed: &BTreeMap<StackSlug, Option<Record>>) -> BTreeMap<StackSlug, Record> {
@@ -175,6 +243,8 @@ fn page_after(
 ) -> String {
     let after = Ledger {
         commit: None,
+        head: None,
+        controller: None,
         owner: ledger.owner.clone(),
         records: all_records(ledger, records),
         hosts: hosts.unwrap_or(&ledger.hosts).clone(),
@@ -184,11 +254,17 @@ fn page_after(
     page::of_map(&map::map(&map::Input { ledger: &after, inventory: Some(&read.inventory), stacks }))
 }
 
-fn trailers(head: &Revision, plan: Option<&Digest>, result: &str, inputs: Option<&Revision>) -> Vec<(String, String)> {
-    let mut trailers = vec![("Bayplan-Revision".to_owned(), head.to_string())];
+fn trailers(
+    site: &Site,
+    head: &Revision,
+    plan: Option<&Digest>,
+    result: &str,
+    inputs: Option<&Revision>,
+) -> Vec<(String, String)> {
+    let mut trailers = vec![(REVISION.to_owned(), head.to_string()), (CONTROLLER.to_owned(), site.identity.clone())];
     trailers.extend(plan.map(|digest| ("Bayplan-Plan".to_owned(), digest.to_string())));
     trailers.push(("Bayplan-Result".to_owned(), result.to_owned()));
-    trailers.extend(inputs.map(|inputs| ("Bayplan-Inputs".to_owned(), inputs.to_string())));
+    trailers.extend(inputs.map(|inputs| (INPUTS.to_owned(), inputs.to_string())));
     trailers
 }
 
@@ -238,19 +314,8 @@ fn shortened(lead: &str, parts: &[String], between: &str) -> String {
 }
 
 fn counts(plan: &StackPlan) -> String {
-    let words = [
-        (Bucket::Create, "created"),
-        (Bucket::Replace, "replaced"),
-        (Bucket::Move, "moved"),
-        (Bucket::Start, "started"),
-        (Bucket::Remove, "removed"),
-        (Bucket::RunAction, "with actions to run"),
-        (Bucket::TakeName, "to be finished"),
-    ];
-    let count = |bucket| plan.changes.iter().filter(|change| change.bucket == bucket).count();
-    let parts: Vec<String> =
-        words.iter().filter(|(b, _)| count(*b) > 0).map(|(b, word)| format!("{} {word}", count(*b))).collect();
-    if parts.is_empty() { "tidying up".to_owned() } else { parts.join(", ") }
+    let counted = counted(plan.changes.iter());
+    if counted.is_empty() { "tidying up".to_owned() } else { counted }
 }
 
 fn end_message(slug: &StackSlug, hand: &InHand, record: Option<&Record>) -> String {

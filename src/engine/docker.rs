@@ -40,6 +40,7 @@ use crate::engine::{
     ContainerDetail, Engine, EngineError, EngineEvent, ExecOutcome, ExecRequest, ImageDetail, Locality, RegistryLogin,
     Usage, deadline,
 };
+use crate::failpoint::{self, Call};
 use crate::model::request::{
     ContainerRequest, LABEL_DIGEST, LABEL_OWNER, NetworkAttachment, NetworkRequest, VolumeRequest,
 };
@@ -164,7 +165,7 @@ impl Docker {
         work: impl Future<Output = Result<T, Error>>,
         meaning: impl FnOnce(Error) -> EngineError,
     ) -> Result<T, EngineError> {
-        let error = match timeout(limit, work).await {
+        let error = match failpoint::around(Call::Engine(call), timeout(limit, work)).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => meaning(error),
             Err(_) => EngineError::Timeout { call, limit },

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use git2::{Commit, ErrorCode, ObjectType, Oid, Repository, Signature, Sort, Tree, TreeBuilder};
 
 use super::{
-    COMMITTER, Change, HOSTS, LedgerCommit, LedgerError, PAGE, STACKS, convert, failed, local_ref, tracking_ref,
+    COMMITTER, Change, HOSTS, LedgerCommit, LedgerError, PAGE, STACKS, Told, convert, failed, local_ref, told_by,
+    tracking_ref,
 };
+use crate::failpoint::{self, Call, Side};
 use crate::model::record::Ledger;
 use crate::name::{Revision, StackSlug};
+use crate::source::commit_at;
 use crate::source::history::trailers_of;
 
 const FILE_MODE: i32 = 0o100_644;
@@ -47,10 +50,7 @@ pub(super) fn head(repository: &Repository) -> Result<Option<Oid>, LedgerError> 
 
 pub(super) fn tip(repository: &Repository, name: &str) -> Result<Option<Oid>, LedgerError> {
     match repository.find_reference(name) {
-        Ok(found) => {
-            let commit = found.peel_to_commit().map_err(failed(&format!("read {name}")))?;
-            Ok(Some(commit.id()))
-        }
+        Ok(found) => Ok(Some(commit_at(repository, &found).map_err(failed(&format!("read {name}")))?)),
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
         Err(error) => Err(failed(&format!("read {name}"))(error)),
     }
@@ -65,8 +65,14 @@ pub(super) fn read(repository: &Repository, head: Option<Oid>, seen: &mut Seen) 
         return Ok(Arc::clone(&seen.ledger));
     }
     let tree = tree_of(repository, head)?;
+    let (made_for, controller) = told_by(head, |id| {
+        let commit = repository.find_commit(*id).map_err(failed("read a commit of the ledger"))?;
+        Ok(Told { trailers: trailers_of(&commit), parents: commit.parent_ids().collect() })
+    })?;
     let mut ledger = Ledger {
         commit: Some(revision(head)),
+        head: made_for,
+        controller,
         owner: seen.ledger.owner.clone(),
         records: seen.ledger.records.clone(),
         hosts: BTreeMap::new(),
@@ -137,9 +143,14 @@ pub(super) fn write_commit(
 
 /// Moves the local branch, but only from where it was seen.
 pub(super) fn swap(repository: &Repository, from: Option<Oid>, to: Oid) -> Result<(), LedgerError> {
+    failpoint::reach(Side::Before, Call::Git("move ledger"));
+    swap_ref(repository, &local_ref(), from, to)
+}
+
+/// Moves a reference, but only from where it was seen.
+pub(super) fn swap_ref(repository: &Repository, name: &str, from: Option<Oid>, to: Oid) -> Result<(), LedgerError> {
     let expected = from.unwrap_or(Oid::ZERO_SHA1);
-    let name = local_ref();
-    let Err(error) = repository.reference_matching(&name, to, true, expected, "ledger") else {
+    let Err(error) = repository.reference_matching(name, to, true, expected, "ledger") else {
         return Ok(());
     };
     let code = error.code();
@@ -148,7 +159,7 @@ pub(super) fn swap(repository: &Repository, from: Option<Oid>, to: Oid) -> Resul
     } else if code == ErrorCode::Locked {
         Err(LedgerError::Locked { path: repository.commondir().join(format!("{name}.lock")) })
     } else {
-        Err(failed("move the ledger's branch")(error))
+        Err(failed(&format!("move {name}"))(error))
     }
 }
 
@@ -163,15 +174,19 @@ pub(super) fn log(repository: &Repository, limit: usize) -> Result<Vec<LedgerCom
     let mut commits = Vec::new();
     for id in walk.take(limit) {
         let commit = repository.find_commit(id.map_err(walking())?).map_err(walking())?;
-        let trailers = trailers_of(&commit);
-        let text = String::from_utf8_lossy(commit.message_bytes()).into_owned();
-        let message = match text.trim_end().rsplit_once("\n\n") {
-            Some((message, _)) if !trailers.is_empty() => message,
-            _ => &text,
-        };
-        commits.push(LedgerCommit { revision: revision(commit.id()), message: message.trim().to_owned(), trailers });
+        let text = String::from_utf8_lossy(commit.message_bytes());
+        commits.push(told(revision(commit.id()), &text, trailers_of(&commit)));
     }
     Ok(commits)
+}
+
+/// A commit, with its message without the trailers.
+pub(super) fn told(revision: Revision, text: &str, trailers: Vec<(String, String)>) -> LedgerCommit {
+    let message = match text.trim_end().rsplit_once("\n\n") {
+        Some((message, _)) if !trailers.is_empty() => message,
+        _ => text,
+    };
+    LedgerCommit { revision, message: message.trim().to_owned(), trailers }
 }
 
 pub(super) fn tree_of(repository: &Repository, commit: Oid) -> Result<Tree<'_>, LedgerError> {
@@ -269,7 +284,7 @@ impl<'r> Folder<'r> {
 }
 
 /// The sentence, an empty line, the trailers.
-fn message(change: &Change) -> String {
+pub(super) fn message(change: &Change) -> String {
     let mut text = git2::message_prettify(change.message.trim(), None).unwrap_or_else(|_| change.message.clone());
     if text.trim().is_empty() {
         text = "Record what is deployed\n".to_owned();
@@ -318,12 +333,12 @@ fn blob(tree: &Tree<'_>, name: &str) -> Result<Option<Oid>, LedgerError> {
     }
 }
 
-fn text(repository: &Repository, blob: Oid, path: &str) -> Result<String, LedgerError> {
+pub(super) fn text(repository: &Repository, blob: Oid, path: &str) -> Result<String, LedgerError> {
     let blob = repository.find_blob(blob).map_err(failed(&format!("read `{path}` of the ledger")))?;
     String::from_utf8(blob.content().to_vec())
         .map_err(|_| LedgerError::Broken { path: path.to_owned(), why: "it is not UTF-8".to_owned() })
 }
 
-fn revision(id: Oid) -> Revision {
+pub(super) fn revision(id: Oid) -> Revision {
     Revision::new(&id.to_string()).expect("an object id is a full commit id")
 }

@@ -15,11 +15,11 @@ use super::{HOSTS, LedgerError, STACKS, VERSION};
 use crate::model::host::Endpoint;
 use crate::model::mapping::{PortOrigin, PublishedPort};
 use crate::model::record::{
-    ActionDone, Condition, Deployment, Facts, HostCondition, HostRecord, InstanceHealth, InstanceRecord, Record,
-    StackStatus, TakenPort,
+    ActionDone, BadMark, Condition, Deployment, Facts, HostCondition, HostRecord, InstanceHealth, InstanceRecord,
+    Record, StackStatus, TakenPort, Tried,
 };
 use crate::model::request::ResolvedImage;
-use crate::model::stack::{Protocol, Strategy};
+use crate::model::stack::{OnFailure, Protocol, Strategy};
 use crate::name::{Digest, HostName, InstanceId, Revision, ServiceName, StackName, StackSlug, VolumeName};
 
 /// Why a text was not understood; the caller knows the path.
@@ -48,7 +48,19 @@ pub(super) fn write_record(record: &Record) -> String {
         bad_content: record
             .bad
             .iter()
-            .map(|(content, reason)| wire::BadContent { content: content.to_string(), reason: reason.clone() })
+            .map(|(tried, mark)| wire::BadContent {
+                content: tried.content.to_string(),
+                reason: mark.reason.clone(),
+                on_failure: match mark.on_failure {
+                    OnFailure::Rollback => None,
+                    OnFailure::Hold => Some(mark.on_failure.as_str().to_owned()),
+                },
+                hosts: tried
+                    .hosts
+                    .iter()
+                    .map(|(name, then)| wire::HostThen { name: name.to_string(), digest: then.to_string() })
+                    .collect(),
+            })
             .collect(),
         actions_done: record
             .actions
@@ -58,6 +70,16 @@ pub(super) fn write_record(record: &Record) -> String {
                 action: done.action.clone(),
                 digest: done.digest.to_string(),
             })
+            .collect(),
+        accepted_removals: record
+            .accepted
+            .iter()
+            .map(|id| wire::AcceptedRemoval { service: id.service.to_string(), instance: id.number })
+            .collect(),
+        superseded_images: record
+            .superseded
+            .iter()
+            .map(|(host, images)| wire::SupersededImages { host: host.to_string(), images: images.clone() })
             .collect(),
         conditions: record
             .conditions
@@ -85,6 +107,18 @@ pub(super) fn read_record(slug: &str, text: &str) -> Result<Record, LedgerError>
     let path = stack_path(slug);
     let file: wire::StackFile = parse(&path, text)?;
     record(file, slug).map_err(|why| LedgerError::Broken { path, why })
+}
+
+/// Our record of a stack with what another ledger knows for good: content that failed, and actions that have run. Who wrote
+/// it saw them, and to forget one means to do it again. None: there is nothing to add, or theirs is no record.
+pub(super) fn join_records(slug: &str, ours: &str, theirs: &str) -> Option<String> {
+    let (ours, theirs) = (read_record(slug, ours).ok()?, read_record(slug, theirs).ok()?);
+    let mut joined = ours.clone();
+    for (tried, mark) in theirs.bad {
+        joined.bad.entry(tried).or_insert(mark);
+    }
+    joined.actions.extend(theirs.actions);
+    (joined != ours).then(|| write_record(&joined))
 }
 
 pub(super) fn write_hosts(owner: &str, hosts: &BTreeMap<HostName, HostRecord>) -> String {
@@ -198,7 +232,13 @@ fn pretty(file: &impl Serialize) -> String {
     text
 }
 
-fn parse<T: DeserializeOwned>(path: &str, text: &str) -> Result<T, LedgerError> {
+fn parse<T: DeserializeOwned + wire::File>(path: &str, text: &str) -> Result<T, LedgerError> {
+    // What is right is read once; what is not, again, for where and why.
+    if let Ok(file) = serde_json::from_str::<T>(text)
+        && (1..=VERSION).contains(&file.version())
+    {
+        return Ok(file);
+    }
     let broken = |why: String| LedgerError::Broken { path: path.to_owned(), why };
     // The version alone first: of a newer file nothing else is known.
     let found: wire::Versioned = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
@@ -245,11 +285,7 @@ fn record(file: wire::StackFile, slug: &str) -> Read<Record> {
         status: one_of(&StackStatus::ALL, StackStatus::as_str, "status", &file.status)?,
         running: running.map(|running| deployment(running, &slug)).transpose()?,
         next: file.next.map(|next| deployment(next, &slug)).transpose()?,
-        bad: file
-            .bad_content
-            .into_iter()
-            .map(|bad| Ok((digest(&bad.content)?, bad.reason)))
-            .collect::<Read<BTreeMap<_, _>>>()?,
+        bad: file.bad_content.into_iter().map(bad_mark).collect::<Read<BTreeMap<_, _>>>()?,
         actions: file
             .actions_done
             .into_iter()
@@ -257,6 +293,19 @@ fn record(file: wire::StackFile, slug: &str) -> Read<Record> {
                 Ok(ActionDone { service: service(&done.service)?, digest: digest(&done.digest)?, action: done.action })
             })
             .collect::<Read<BTreeSet<_>>>()?,
+        accepted: file
+            .accepted_removals
+            .into_iter()
+            .map(|removal| {
+                let (stack, service) = (slug.clone(), service(&removal.service)?);
+                Ok(InstanceId { stack, service, number: removal.instance })
+            })
+            .collect::<Read<BTreeSet<_>>>()?,
+        superseded: file
+            .superseded_images
+            .into_iter()
+            .map(|superseded| Ok((host_name(&superseded.host)?, superseded.images)))
+            .collect::<Read<BTreeMap<_, _>>>()?,
         conditions: file
             .conditions
             .into_iter()
@@ -264,6 +313,16 @@ fn record(file: wire::StackFile, slug: &str) -> Read<Record> {
             .collect(),
         name,
     })
+}
+
+fn bad_mark(bad: wire::BadContent) -> Read<(Tried, BadMark)> {
+    let on_failure = match bad.on_failure {
+        Some(text) => one_of(&OnFailure::ALL, OnFailure::as_str, "onFailure", &text)?,
+        None => OnFailure::Rollback,
+    };
+    let then = |host: wire::HostThen| Ok((host_name(&host.name)?, digest(&host.digest)?));
+    let hosts = bad.hosts.into_iter().map(then).collect::<Read<BTreeMap<_, _>>>()?;
+    Ok((Tried { content: digest(&bad.content)?, hosts }, BadMark { reason: bad.reason, on_failure }))
 }
 
 fn deployment(file: wire::Deployment, stack: &StackSlug) -> Read<Deployment> {
@@ -277,7 +336,7 @@ fn deployment(file: wire::Deployment, stack: &StackSlug) -> Read<Deployment> {
         }
         let id = InstanceId { stack: stack.clone(), service: service(&instance.name)?, number: instance.instance };
         let record = InstanceRecord {
-            host: HostName::new(&instance.host).map_err(|why| format!("the host `{}` {why}", instance.host))?,
+            host: host_name(&instance.host)?,
             address: instance.address,
             container: instance.container,
             image: instance.image,
@@ -316,7 +375,7 @@ fn port(port: wire::Port) -> Read<PublishedPort> {
 }
 
 fn host(host: wire::Host) -> Read<(HostName, HostRecord)> {
-    let name = HostName::new(&host.name).map_err(|why| format!("the host `{}` {why}", host.name))?;
+    let name = host_name(&host.name)?;
     let endpoint = match host.endpoint {
         Some(text) => Some(Endpoint::parse(&text).ok_or_else(|| format!("`{text}` is no endpoint"))?),
         None => None,
@@ -354,6 +413,10 @@ fn one_of<T: Copy>(all: &[T], text_of: impl Fn(T) -> &'static str, what: &str, t
 
 fn digest(text: &str) -> Read<Digest> {
     Digest::parse(text).map_err(|why| format!("the digest `{text}` {why}"))
+}
+
+fn host_name(text: &str) -> Read<HostName> {
+    HostName::new(text).map_err(|why| format!("the host `{text}` {why}"))
 }
 
 fn service(text: &str) -> Read<ServiceName> {

@@ -4,14 +4,14 @@
 //! either is lost from the history.
 //!
 //! Never mixes two versions of one file line by line: half a record is none. A file that both changed is taken from the
-//! local ledger, because the local one saw the world last.
+//! local ledger, because the local one saw the world last; a stack's record keeps what the other knows for good.
 
 use std::collections::BTreeSet;
 
 use git2::{ErrorCode, ObjectType, Oid, Repository, Tree};
 
 use super::branch::{owner_of, swap, tree_of, write_commit};
-use super::{LedgerError, failed};
+use super::{LedgerError, convert, failed};
 
 /// Joins the remote ledger into the local one, unless one of them is ahead of the other already.
 pub(super) fn join(repository: &Repository, local: Oid, remote: Oid) -> Result<(), LedgerError> {
@@ -66,7 +66,7 @@ fn join_folders(
         } else if let [b, Some(o), Some(t)] = &folders {
             join_folders(repository, b.as_ref(), Some(o), Some(t))?.map(|id| (0o040_000, id))
         } else {
-            o
+            join_files(repository, name, o, t)?
         };
         if let Some((mode, id)) = picked {
             builder.insert(name.as_slice(), id, mode).map_err(joining())?;
@@ -76,6 +76,19 @@ fn join_folders(
         return Ok(None);
     }
     builder.write().map(Some).map_err(joining())
+}
+
+/// A file that both changed.
+fn join_files(repository: &Repository, name: &[u8], ours: Entry, theirs: Entry) -> Result<Entry, LedgerError> {
+    let (Some((mode, o)), Some((_, t))) = (ours, theirs) else { return Ok(ours) };
+    let Some(slug) = std::str::from_utf8(name).ok().and_then(|name| name.strip_suffix(".json")) else {
+        return Ok(ours);
+    };
+    let text = |id| repository.find_blob(id).ok().and_then(|blob| String::from_utf8(blob.content().to_vec()).ok());
+    let joined = text(o).zip(text(t)).and_then(|(ours, theirs)| convert::join_records(slug, &ours, &theirs));
+    let Some(joined) = joined else { return Ok(ours) };
+    let id = repository.blob(joined.as_bytes()).map_err(failed("join the ledger with the remote one"))?;
+    Ok(Some((mode, id)))
 }
 
 fn entry(tree: Option<&Tree<'_>>, name: &[u8]) -> Entry {

@@ -1,23 +1,67 @@
-//! Pushes the ledger to where others see it.
+//! Pushes the ledger, and its notes, to where others see them.
 //!
-//! Takes the local branch. Gives how the push ended; where the remote ledger had moved on, both are joined locally.
+//! Takes a local reference. Gives how the push ended; where the remote one had moved on, both are joined locally.
 //!
-//! Never pushes with force, and never pushes another branch.
+//! Never pushes with force, and never pushes another reference.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use git2::ErrorCode;
+use git2::{ErrorCode, Oid, Repository};
 
-use super::{LedgerError, Pushed, StatusBranch, branch, failed, join, local_ref, tracking_ref};
+use super::{Inner, LedgerError, Pushed, branch, failed, join, local_ref, tracking_ref, with};
+use crate::source::damage::{behind_failed_git, seen};
 use crate::source::git::{last_lines, run, run_to_end};
 use crate::source::{REMOTE, SourceError};
 
 /// A server that has not answered by then will not do so for the sake of a few seconds more.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(super) async fn push(ledger: &StatusBranch) -> Result<Pushed, LedgerError> {
-    let state = ledger.with(|inner| {
-        let repository = inner.repository();
+/// What is pushed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) local: fn() -> String,
+    /// Where the remote one was last seen.
+    pub(super) tracking: fn() -> String,
+    /// Joins the remote one into the local one.
+    pub(super) join: fn(&Repository, Oid, Oid) -> Result<(), LedgerError>,
+    /// How long the server may take. Nothing is fetched meanwhile.
+    pub(super) limit: Duration,
+}
+
+/// The ledger itself.
+pub(super) const LEDGER: Line = Line { local: local_ref, tracking: tracking_ref, join: join::join, limit: LIMIT };
+
+/// Pushes; once more if a mirror had to be put right for it.
+pub(super) async fn push(ledger: &Arc<Inner>, line: Line) -> Result<Pushed, LedgerError> {
+    let home = ledger.home();
+    let folder = home.folder();
+    let _one = home.one_git().await;
+    let error = match push_once(ledger, line).await {
+        Ok(pushed) => return Ok(pushed),
+        Err(error) => error,
+    };
+    if ledger.remove_stale_locks().await {
+        return push_once(ledger, line).await;
+    }
+    let damage = match &error {
+        LedgerError::Source(error) => behind_failed_git(home, error).await,
+        LedgerError::Refused { .. } => seen(home).await,
+        LedgerError::Git { .. }
+        | LedgerError::Broken { .. }
+        | LedgerError::Newer { .. }
+        | LedgerError::OtherOwner { .. }
+        | LedgerError::Locked { .. }
+        | LedgerError::Race => None,
+    };
+    let Some(what) = damage else { return Err(error) };
+    home.mend(folder, &format!("push: {what}")).await?;
+    push_once(ledger, line).await
+}
+
+async fn push_once(ledger: &Arc<Inner>, line: Line) -> Result<Pushed, LedgerError> {
+    let state = with(ledger, move |inner| {
+        let repository = inner.repository()?;
         match repository.find_remote(REMOTE) {
             Ok(_) => {}
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec) => {
@@ -25,10 +69,10 @@ pub(super) async fn push(ledger: &StatusBranch) -> Result<Pushed, LedgerError> {
             }
             Err(error) => return Err(failed("read the remote `origin`")(error)),
         }
-        let Some(local) = branch::tip(&repository, &local_ref())? else {
+        let Some(local) = branch::tip(&repository, &(line.local)())? else {
             return Ok(Err(Pushed::UpToDate));
         };
-        let remote = branch::tip(&repository, &tracking_ref())?;
+        let remote = branch::tip(&repository, &(line.tracking)())?;
         let has_it = match remote {
             Some(remote) if remote == local => true,
             Some(remote) => repository
@@ -42,9 +86,9 @@ pub(super) async fn push(ledger: &StatusBranch) -> Result<Pushed, LedgerError> {
         Ok(local) => local,
         Err(ended) => return Ok(ended),
     };
-    let git_dir = &ledger.0.git_dir;
+    let git_dir = ledger.home().git_dir();
     // The id and not the branch: what is committed meanwhile is for the next push.
-    let what = format!("{local}:{}", local_ref());
+    let what = format!("{local}:{}", (line.local)());
     let arguments = [
         "push",
         "--porcelain",
@@ -56,16 +100,16 @@ pub(super) async fn push(ledger: &StatusBranch) -> Result<Pushed, LedgerError> {
         REMOTE,
         &what,
     ];
-    let done = run_to_end(git_dir, &arguments, LIMIT).await?;
+    let done = run_to_end(git_dir, &arguments, line.limit).await?;
     if done.success {
-        let note = move |inner: &super::Inner| {
+        let note = move |inner: &Inner| {
             inner
-                .repository()
-                .reference(&tracking_ref(), local, true, "ledger pushed")
+                .repository()?
+                .reference(&(line.tracking)(), local, true, "ledger pushed")
                 .map_err(failed("note what was pushed"))?;
             Ok(Pushed::Done)
         };
-        return ledger.with(note).await;
+        return with(ledger, note).await;
     }
     let Some(refused) = done.stdout.lines().find_map(|line| line.strip_prefix("!\t")) else {
         // It came to no answer about the branch: no connection, no access.
@@ -74,12 +118,12 @@ pub(super) async fn push(ledger: &StatusBranch) -> Result<Pushed, LedgerError> {
         return Err(SourceError::Git { act, message }.into());
     };
     let why = refused.rsplit('\t').next().unwrap_or(refused).to_owned();
-    fetch_and_join(ledger, why).await
+    fetch_and_join(ledger, line, why).await
 }
 
 /// Whatever the server's words were: if its ledger has commits that are not here, that is the reason.
-async fn fetch_and_join(ledger: &StatusBranch, why: String) -> Result<Pushed, LedgerError> {
-    let what = format!("+{}:{}", local_ref(), tracking_ref());
+async fn fetch_and_join(ledger: &Arc<Inner>, line: Line, why: String) -> Result<Pushed, LedgerError> {
+    let what = format!("+{}:{}", (line.local)(), (line.tracking)());
     let arguments = [
         "fetch",
         "--quiet",
@@ -90,26 +134,26 @@ async fn fetch_and_join(ledger: &StatusBranch, why: String) -> Result<Pushed, Le
         REMOTE,
         &what,
     ];
-    if run(&ledger.0.git_dir, &arguments, LIMIT).await.is_err() {
-        return Err(LedgerError::Refused { why });
+    if let Err(error) = run(ledger.home().git_dir(), &arguments, line.limit).await {
+        return Err(LedgerError::Refused { why: format!("{why}; and why cannot be seen, as {error}") });
     }
-    ledger
-        .with(move |inner| {
-            let repository = inner.repository();
-            let local = branch::tip(&repository, &local_ref())?;
-            let remote = branch::tip(&repository, &tracking_ref())?;
-            let (Some(local), Some(remote)) = (local, remote) else {
-                return Err(LedgerError::Refused { why });
-            };
-            let contained = local == remote
-                || repository
-                    .graph_descendant_of(local, remote)
-                    .map_err(failed("compare the ledger with the remote one"))?;
-            if contained {
-                return Err(LedgerError::Refused { why });
-            }
-            join::join(&repository, local, remote)?;
-            Ok(Pushed::Behind)
-        })
-        .await
+    with(ledger, move |inner| {
+        let refused = || LedgerError::Refused { why: why.clone() };
+        let repository = inner.repository()?;
+        let local = branch::tip(&repository, &(line.local)())?;
+        let remote = branch::tip(&repository, &(line.tracking)())?;
+        let (Some(local), Some(remote)) = (local, remote) else {
+            return Err(refused());
+        };
+        let contained = local == remote
+            || repository
+                .graph_descendant_of(local, remote)
+                .map_err(failed("compare the ledger with the remote one"))?;
+        if contained {
+            return Err(refused());
+        }
+        (line.join)(&repository, local, remote)?;
+        Ok(Pushed::Behind)
+    })
+    .await
 }

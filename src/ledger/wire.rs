@@ -39,6 +39,10 @@ pub(super) struct StackFile {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) actions_done: Vec<ActionDone>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) accepted_removals: Vec<AcceptedRemoval>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) superseded_images: Vec<SupersededImages>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) conditions: Vec<Condition>,
 }
 
@@ -101,6 +105,18 @@ pub(super) enum PortOrigin {
 pub(super) struct BadContent {
     pub(super) content: String,
     pub(super) reason: String,
+    /// Absent: `rollback`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) on_failure: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) hosts: Vec<HostThen>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct HostThen {
+    pub(super) name: String,
+    pub(super) digest: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -109,6 +125,20 @@ pub(super) struct ActionDone {
     pub(super) service: String,
     pub(super) action: String,
     pub(super) digest: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AcceptedRemoval {
+    pub(super) service: String,
+    pub(super) instance: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SupersededImages {
+    pub(super) host: String,
+    pub(super) images: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -193,4 +223,21 @@ pub(super) enum ComputerSystem {
 #[derive(Debug, Deserialize)]
 pub(super) struct Versioned {
     pub(super) version: u64,
+}
+
+/// Every file has a version.
+pub(super) trait File {
+    fn version(&self) -> u32;
+}
+
+impl File for StackFile {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl File for HostsFile {
+    fn version(&self) -> u32 {
+        self.version
+    }
 }

@@ -5,8 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use crate::files::Places;
-use crate::name::HostName;
+use crate::name::{Digest, HostName};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Host {
@@ -34,6 +36,26 @@ pub struct Host {
     pub at: Places,
 }
 
+impl Host {
+    /// Covers what its file says of it, wherever that is written.
+    pub fn digest(&self) -> Digest {
+        let text = json!({
+            "id": self.id,
+            "ipAddress": self.ip_address,
+            "publishAddress": self.publish_address,
+            "cpu": self.cpu,
+            "memory": self.memory,
+            "datacenter": self.datacenter,
+            "status": self.status.as_str(),
+            "labels": self.labels,
+            "endpoint": self.endpoint.as_ref().map(Endpoint::to_string),
+            "portRange": self.port_range,
+            "reserved": [self.reserved_cpu, self.reserved_memory],
+        });
+        Digest::of(text.to_string().as_bytes())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostStatus {
     Active,
@@ -43,9 +65,12 @@ pub enum HostStatus {
     Draining,
     /// Treat as lost now.
     Offline,
+    /// The inventory does not name it any more, a human acknowledged that, and something of ours may still be there.
+    Left,
 }
 
 impl HostStatus {
+    /// Those that a host file may give.
     pub const ALL: [Self; 4] = [Self::Active, Self::Maintenance, Self::Draining, Self::Offline];
 
     /// As host files write it.
@@ -55,6 +80,7 @@ impl HostStatus {
             Self::Maintenance => "maintenance",
             Self::Draining => "draining",
             Self::Offline => "offline",
+            Self::Left => "left",
         }
     }
 }

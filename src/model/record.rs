@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::model::host::Endpoint;
 use crate::model::mapping::PublishedPort;
 use crate::model::request::ResolvedImage;
-use crate::model::stack::{Protocol, Strategy};
+use crate::model::stack::{OnFailure, Protocol, Strategy};
 use crate::name::{Digest, HostName, InstanceId, Revision, ServiceName, StackName, StackSlug, VolumeName};
 
 /// The ledger at one of its commits.
@@ -14,6 +14,10 @@ use crate::name::{Digest, HostName, InstanceId, Revision, ServiceName, StackName
 pub struct Ledger {
     /// None: there is no ledger yet.
     pub commit: Option<Revision>,
+    /// The commit of the watched branch that its newest commit was made for.
+    pub head: Option<Revision>,
+    /// Who made its newest commit.
+    pub controller: Option<String>,
     /// Whose ledger it is; another owner's holds everything.
     pub owner: Option<String>,
     pub records: BTreeMap<StackSlug, Record>,
@@ -29,11 +33,33 @@ pub struct Record {
     pub running: Option<Deployment>,
     /// What was begun and has not ended.
     pub next: Option<Deployment>,
-    /// Content that failed, and why. It is not tried again.
-    pub bad: BTreeMap<Digest, String>,
+    /// What failed, and why. It is not tried again.
+    pub bad: BTreeMap<Tried, BadMark>,
     /// Actions that have run, so that they do not run again.
     pub actions: BTreeSet<ActionDone>,
+    /// Instances that a human allowed to go, until they have.
+    pub accepted: BTreeSet<InstanceId>,
+    /// By host, images that instances ran from and nothing of the stack runs from any more; the oldest first.
+    pub superseded: BTreeMap<HostName, Vec<String>>,
     pub conditions: Vec<Condition>,
+}
+
+/// A content on hosts. On hosts that are described otherwise it is worth another try, and what came of that says nothing of
+/// the first one: two controllers that do not know the same description must not try by turns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tried {
+    pub content: Digest,
+    /// The hosts, as the inventory described them then.
+    pub hosts: BTreeMap<HostName, Digest>,
+}
+
+/// Why a content is not tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadMark {
+    /// For people.
+    pub reason: String,
+    /// What the service that failed asked for.
+    pub on_failure: OnFailure,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,10 +187,12 @@ pub enum HostCondition {
     Unreachable,
     /// It did not answer for longer than `lostAfter`.
     Lost,
+    /// It left the inventory and does not answer: what runs there is out of reach.
+    Abandoned,
 }
 
 impl HostCondition {
-    pub const ALL: [Self; 3] = [Self::Reachable, Self::Unreachable, Self::Lost];
+    pub const ALL: [Self; 4] = [Self::Reachable, Self::Unreachable, Self::Lost, Self::Abandoned];
 
     /// As `hosts.json` writes it.
     pub fn as_str(self) -> &'static str {
@@ -172,6 +200,7 @@ impl HostCondition {
             Self::Reachable => "reachable",
             Self::Unreachable => "unreachable",
             Self::Lost => "lost",
+            Self::Abandoned => "abandoned",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::files::Places;
+use crate::files::{Places, Span};
 use crate::name::image::ImageRef;
 use crate::name::{Digest, HostName, NetworkName, ServiceName, StackName, VolumeName};
 use crate::secret::Secret;
@@ -24,6 +24,8 @@ pub struct Stack {
     /// Declared volumes and those that mounts imply.
     pub volumes: BTreeMap<VolumeName, StackVolume>,
     pub start_order: StartOrder,
+    /// Where the file says that what runs is kept and nothing changed, if it does.
+    pub suspended: Option<Span>,
     pub services: Vec<Arc<Service>>,
     pub at: Places,
 }
@@ -343,6 +345,28 @@ pub struct Update {
     /// Absent: 1 s, and 0 where nothing ran before.
     pub min_healthy: Option<Duration>,
     pub deadline: Duration,
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of a stack whose new content failed because of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Everything returns to what ran before.
+    Rollback,
+    /// Everything is left as it is, for a look.
+    Hold,
+}
+
+impl OnFailure {
+    pub const ALL: [Self; 2] = [Self::Rollback, Self::Hold];
+
+    /// As stacks and status files write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rollback => "rollback",
+            Self::Hold => "hold",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

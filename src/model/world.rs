@@ -3,7 +3,9 @@
 //! Not seen is not absent: [`HostView`] makes every reader say what it does about a host that did not answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 use crate::model::host::Endpoint;
 use crate::model::request::{self, ResolvedImage};
@@ -20,6 +22,17 @@ pub struct World {
     /// Stack and image text → host → what it resolves to there, or why it does not. Each stack has its own answer: one
     /// that asks again does not change what others run.
     pub images: BTreeMap<(StackSlug, String), BTreeMap<HostName, ImageView>>,
+    /// Instances of ours that keep ending by themselves, as noticed over several looks.
+    pub unsteady: BTreeMap<InstanceId, Unsteady>,
+    /// Containers of ours that run and answer to no name, by id, as noticed beside the looks.
+    pub nameless: BTreeSet<String>,
+}
+
+/// An instance that ended again soon after it had been started again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unsteady {
+    /// What it printed last.
+    pub log: Vec<String>,
 }
 
 /// What is known of the engine of one host.
@@ -45,7 +58,8 @@ impl World {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum EngineView {
-    Seen(EngineSeen),
+    /// Shared with the look before, where nothing changed.
+    Seen(Arc<EngineSeen>),
     Unreachable(String),
 }
 
@@ -84,6 +98,24 @@ pub struct ContainerSeen {
     pub networks: BTreeMap<String, Option<IpAddr>>,
     /// Names of mounted volumes.
     pub volumes: BTreeSet<String>,
+    pub read: LabelsRead,
+}
+
+/// What the labels of a container say, kept once it was asked for. It follows from the labels, so that it makes no two
+/// containers differ.
+#[derive(Clone, Default)]
+pub struct LabelsRead(OnceLock<Option<Box<Ours>>>);
+
+impl PartialEq for LabelsRead {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for LabelsRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,20 +194,28 @@ pub struct Ours {
 
 impl ContainerSeen {
     /// What our labels say, if they are all there and carry this owner. Anything else is not ours.
-    pub fn ours(&self, owner: &str) -> Option<Ours> {
-        let label = |key: &str| self.labels.get(key).map(String::as_str);
-        if label(request::LABEL_OWNER) != Some(owner) {
+    pub fn ours(&self, owner: &str) -> Option<&Ours> {
+        if self.labels.get(request::LABEL_OWNER).map(String::as_str) != Some(owner) {
             return None;
         }
-        Some(Ours {
-            instance: InstanceId {
-                stack: StackSlug::new(label(request::LABEL_STACK)?).ok()?,
-                service: ServiceName::new(label(request::LABEL_SERVICE)?).ok()?,
-                number: label(request::LABEL_INSTANCE)?.parse().ok()?,
-            },
-            host: HostName::new(label(request::LABEL_HOST)?).ok()?,
-            digest: Digest::parse(label(request::LABEL_DIGEST)?).ok()?,
-            revision: label(request::LABEL_REVISION).unwrap_or("").to_owned(),
-        })
+        self.read.0.get_or_init(|| ours(&self.labels, owner).map(Box::new)).as_deref()
     }
+}
+
+/// What labels say of a container, if they are ours, all there, and carry this owner.
+pub fn ours(labels: &BTreeMap<String, String>, owner: &str) -> Option<Ours> {
+    let label = |key: &str| labels.get(key).map(String::as_str);
+    if label(request::LABEL_OWNER) != Some(owner) {
+        return None;
+    }
+    Some(Ours {
+        instance: InstanceId {
+            stack: StackSlug::new(label(request::LABEL_STACK)?).ok()?,
+            service: ServiceName::new(label(request::LABEL_SERVICE)?).ok()?,
+            number: label(request::LABEL_INSTANCE)?.parse().ok()?,
+        },
+        host: HostName::new(label(request::LABEL_HOST)?).ok()?,
+        digest: Digest::parse(label(request::LABEL_DIGEST)?).ok()?,
+        revision: label(request::LABEL_REVISION).unwrap_or("").to_owned(),
+    })
 }

@@ -12,11 +12,12 @@ use crate::engine::{Engine, EngineError, Engines, ImageDetail, Logins};
 use crate::model::mapping::Mapping;
 use crate::model::record::{InstanceRecord, Ledger, Record};
 use crate::model::request::ResolvedImage;
-use crate::model::stack::{PullPolicy, Service};
-use crate::model::world::{ContainerSeen, Health, HostView, ImageView, Presence, World};
+use crate::model::stack::{PullPolicy, Service, Stack};
+use crate::model::world::{ContainerSeen, EngineView, Health, HostView, ImageView, Ours, Presence, World};
 use crate::name::image::ImageRef;
-use crate::name::{HostName, InstanceId, StackSlug};
+use crate::name::{Digest, HostName, InstanceId, Revision, StackSlug};
 use crate::plan::health::engine_check;
+use crate::plan::memo::{Images, Memo};
 use crate::plan::want::Want;
 
 /// What has to be known about one text of one stack.
@@ -52,6 +53,27 @@ impl Need {
             InUse::Hidden => Some(false),
         }
     }
+
+    /// A registry's digest that the record has for the text: it counts on all hosts.
+    fn sticky(&self) -> Option<&ResolvedImage> {
+        if self.ask_again {
+            return None;
+        }
+        self.recorded.values().find(|image| matches!(image, ResolvedImage::Registry(_)))
+    }
+
+    /// What the text means on every host, if records and containers tell it all.
+    fn answer(&self) -> Option<BTreeMap<HostName, ImageView>> {
+        if self.ask_again {
+            return None;
+        }
+        let sticky = self.sticky();
+        let view = |host: &HostName| {
+            let image = self.recorded.get(host).filter(|image| sticky.is_none_or(|sticky| sticky == *image))?.clone();
+            Some(ImageView::Resolved { image, presence: Presence::OnHost, has_health_check: self.told(host)? })
+        };
+        self.hosts.iter().map(|host| Some((host.clone(), view(host)?))).collect()
+    }
 }
 
 /// What images are resolved from.
@@ -66,56 +88,98 @@ pub struct Question<'a> {
 }
 
 /// Fills in the world's images for every placed instance whose host was seen.
-pub async fn resolve(question: &Question<'_>, world: &mut World) {
-    let needs = needs(question, world);
+pub async fn resolve(question: &Question<'_>, world: &mut World, memo: &mut Memo) {
+    let (mut images, needs) = tell(question, world, memo);
+    debug_assert_eq!(images, tell(question, world, &mut Memo::default()).0, "what is known must be what would be told");
     // Registries are slow and hosts many: all texts side by side.
     let asked = needs.iter().map(|((slug, text), need)| async {
         let views = resolve_text(question, world, text, need).await;
         ((slug.clone(), text.to_string()), views)
     });
-    let images: BTreeMap<_, _> = futures_util::future::join_all(asked).await.into_iter().collect();
+    images.extend(futures_util::future::join_all(asked).await);
     world.images = images;
 }
 
-fn needs(question: &Question<'_>, world: &World) -> BTreeMap<(StackSlug, ImageRef), Need> {
-    let mut needs: BTreeMap<(StackSlug, ImageRef), Need> = BTreeMap::new();
-    let containers = ours_by_instance(question, world);
+type Told = BTreeMap<(StackSlug, String), BTreeMap<HostName, ImageView>>;
+type Needs = BTreeMap<(StackSlug, ImageRef), Need>;
+
+/// What records and containers tell without a question to anybody, and the texts for which they do not.
+fn tell(question: &Question<'_>, world: &World, memo: &mut Memo) -> (Told, Needs) {
+    let (mut told, mut open) = (Told::new(), Needs::new());
+    let mut unknown = BTreeMap::new();
     for (slug, want) in question.wants {
         let Want::Stack { stack, revision, .. } = want else { continue };
-        let record = question.ledger.records.get(slug);
-        let is_new = record.and_then(|r| r.running.as_ref()).is_none_or(|running| &running.revision != revision);
-        for service in &stack.services {
-            for number in 1..=service.replicas {
-                let id = InstanceId { stack: slug.clone(), service: service.name.clone(), number };
-                let Some(placed) = question.mapping.get(&id) else { continue };
-                if !matches!(world.host(&placed.host), HostView::Seen(_)) {
-                    continue;
-                }
-                let need = needs.entry((slug.clone(), service.image.clone())).or_default();
-                need.hosts.insert(placed.host.clone());
-                if engine_check(service).is_none() {
-                    need.unchecked.insert(placed.host.clone());
-                }
-                need.never_pull |= service.pull == PullPolicy::Never;
-                need.ask_again |= service.pull == PullPolicy::Always && is_new;
-                remember(need, record, service, &id, &placed.host, &containers);
+        match memo.images(slug) {
+            Some(known) => {
+                told.extend(known.iter().map(|(text, views)| ((slug.clone(), text.clone()), views.clone())));
             }
+            None => drop(unknown.insert(slug, (stack.as_ref(), revision))),
+        }
+    }
+    let containers = ours_by_instance(question, world, &unknown);
+    for (slug, (stack, revision)) in unknown {
+        let needs = needs_of_stack(question, world, slug, stack, revision, &containers);
+        let views = needs.iter().map(|(text, need)| Some((text.to_string(), need.answer()?)));
+        match views.collect::<Option<Images>>() {
+            Some(views) => {
+                told.extend(views.iter().map(|(text, views)| ((slug.clone(), text.clone()), views.clone())));
+                memo.keep_images(slug, views);
+            }
+            None => open.extend(needs.into_iter().map(|(text, need)| ((slug.clone(), text), need))),
+        }
+    }
+    (told, open)
+}
+
+/// What has to be known about the texts of one stack.
+fn needs_of_stack(
+    question: &Question<'_>,
+    world: &World,
+    slug: &StackSlug,
+    stack: &Stack,
+    revision: &Revision,
+    containers: &Containers<'_>,
+) -> BTreeMap<ImageRef, Need> {
+    let mut needs: BTreeMap<ImageRef, Need> = BTreeMap::new();
+    let record = question.ledger.records.get(slug);
+    let is_new = record.and_then(|r| r.running.as_ref()).is_none_or(|running| &running.revision != revision);
+    for service in &stack.services {
+        for number in 1..=service.replicas {
+            let id = InstanceId { stack: slug.clone(), service: service.name.clone(), number };
+            let Some(placed) = question.mapping.get(&id) else { continue };
+            if !matches!(world.host(&placed.host), HostView::Seen(_)) {
+                continue;
+            }
+            let need = needs.entry(service.image.clone()).or_default();
+            need.hosts.insert(placed.host.clone());
+            if engine_check(service).is_none() {
+                need.unchecked.insert(placed.host.clone());
+            }
+            need.never_pull |= service.pull == PullPolicy::Never;
+            need.ask_again |= service.pull == PullPolicy::Always && is_new;
+            remember(need, record, service, &id, &placed.host, containers);
         }
     }
     needs
 }
 
-type Containers<'a> = BTreeMap<(InstanceId, HostName), &'a ContainerSeen>;
+type Containers<'a> = BTreeMap<(InstanceId, HostName, Digest), &'a ContainerSeen>;
 
-fn ours_by_instance<'a>(question: &Question<'_>, world: &'a World) -> Containers<'a> {
+/// Our containers of these stacks.
+fn ours_by_instance<'a, T>(
+    question: &Question<'_>,
+    world: &'a World,
+    stacks: &BTreeMap<&StackSlug, T>,
+) -> Containers<'a> {
     let mut containers = Containers::new();
     for (endpoint, view) in &world.engines {
-        let crate::model::world::EngineView::Seen(seen) = view else { continue };
+        let EngineView::Seen(seen) = view else { continue };
         for container in &seen.containers {
             // A host's `endpoint` may have changed: what is on its former engine says nothing of its images now.
-            let ours = container.ours(question.owner);
-            if let Some(ours) = ours.filter(|ours| world.hosts.get(&ours.host) == Some(endpoint)) {
-                containers.insert((ours.instance, ours.host), container);
+            let is_here = |ours: &&Ours| world.hosts.get(&ours.host) == Some(endpoint);
+            let ours = container.ours(question.owner).filter(|ours| stacks.contains_key(&ours.instance.stack));
+            if let Some(ours) = ours.filter(is_here) {
+                containers.insert((ours.instance.clone(), ours.host.clone(), ours.digest.clone()), container);
             }
         }
     }
@@ -139,8 +203,9 @@ fn remember(
     }
     // Only a container of the recorded image proves that this image is still on its host.
     let of_instance = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
-    let is_of_this_image = of_instance.is_some_and(|instance| instance.image == text && &instance.host == host);
-    if let Some(container) = containers.get(&(id.clone(), host.clone())).filter(|_| is_of_this_image) {
+    let of_this_image = of_instance.filter(|instance| instance.image == text && &instance.host == host);
+    let key = of_this_image.map(|instance| (id.clone(), host.clone(), instance.digest.clone()));
+    if let Some(container) = key.and_then(|key| containers.get(&key)) {
         let told = match container.health {
             _ if engine_check(service).is_some() => InUse::Hidden,
             Health::Unchecked => InUse::BringsNone,
@@ -160,15 +225,10 @@ async fn resolve_text(
 ) -> BTreeMap<HostName, ImageView> {
     let mut views = BTreeMap::new();
     let engine_of = |host: &HostName| world.hosts.get(host).and_then(|endpoint| question.engines.get(endpoint));
-    let sticky = if need.ask_again {
-        None
-    } else {
-        need.recorded.values().find(|image| matches!(image, ResolvedImage::Registry(_))).cloned()
-    };
-    if let Some(image) = sticky {
+    if let Some(image) = need.sticky() {
         for host in &need.hosts {
             let Some(engine) = engine_of(host) else { continue };
-            views.insert(host.clone(), on_host(engine.as_ref(), need, host, &image).await);
+            views.insert(host.clone(), on_host(engine.as_ref(), need, host, image).await);
         }
         return views;
     }

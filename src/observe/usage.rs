@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 use crate::engine::{Engine, EngineError};
@@ -16,12 +16,12 @@ const EVERY: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 4;
 
 /// Sends a sample a minute to a channel of the caller's kind, until nobody listens.
-pub async fn sample<T>(engine: Arc<dyn Engine>, to: UnboundedSender<T>, wrap: impl Fn(Use) -> T) {
+pub async fn sample<T>(engine: Arc<dyn Engine>, to: Sender<T>, wrap: impl Fn(Use) -> T) {
     loop {
         sleep(EVERY).await;
         match measure(engine.as_ref()).await {
             Ok(used) => {
-                if to.send(wrap(used)).is_err() {
+                if to.send(wrap(used)).await.is_err() {
                     return;
                 }
             }

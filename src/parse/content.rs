@@ -50,6 +50,9 @@ const FOR_PEOPLE: &[&str] = &[
     "version",
 ];
 
+/// Whether anything is deployed, not what: a stack that is resumed asks for what it asked for.
+const WHETHER: &str = "suspended";
+
 /// Replaces numbers and booleans of text mappings by what the file says (`1.10` is not `1.1` there).
 pub fn as_written(value: &mut Value, tree: &Tree) {
     rewrite(value, &tree.root, &tree.text);
@@ -113,7 +116,7 @@ fn for_each_pair<'a>(
 
 fn asking(value: &Value) -> Vec<(&String, &Value)> {
     let entries = value.as_object().into_iter().flatten();
-    ordered(entries.filter(|(key, _)| !FOR_PEOPLE.contains(&key.as_str())))
+    ordered(entries.filter(|(key, _)| !FOR_PEOPLE.contains(&key.as_str()) && key.as_str() != WHETHER))
 }
 
 fn ordered<'a>(entries: impl Iterator<Item = (&'a String, &'a Value)>) -> Vec<(&'a String, &'a Value)> {

@@ -152,7 +152,7 @@ mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
-    use super::config::{RawBrake, RawConfig, RawPolicy, RawRegistry, RawTls};
+    use super::config::{RawBrake, RawConfig, RawForge, RawPolicy, RawRegistry, RawSecret, RawTls, RawWebhooks};
     use super::host::{RawHost, RawHosts, RawReserved};
     use super::stack::{
         RawAction, RawConstraints, RawHealthCheck, RawLogging, RawMount, RawNetwork, RawPort, RawRequirement,
@@ -201,5 +201,8 @@ mod tests {
         check::<RawTls>("config", "/properties/engines/additionalProperties");
         check::<RawRegistry>("config", "/properties/registries/additionalProperties");
         check::<RawPolicy>("config", "/properties/policy");
+        check::<RawWebhooks>("config", "/properties/webhooks");
+        check::<RawSecret>("config", "/$defs/secret");
+        check::<RawForge>("config", "/properties/forge");
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::model::stack::Strategy;
 use crate::name::HostName;
+use crate::placement::account::note;
 use crate::placement::datacenter;
 use crate::placement::fleet::Rank;
 use crate::placement::refusal::Refusal;
@@ -70,6 +71,7 @@ fn place_pinned(work: &mut Work<'_>, unit: usize) {
         Some(_) if all_there => Coming::Staying,
         Some(_) | None => Coming::New,
     };
+    note(work, unit, &members, Some((site, coming)));
     if may_take(work, unit, &members, site, coming) {
         for member in &members {
             let why = pinned_why(work, unit, *member, stays.as_deref());
@@ -122,6 +124,7 @@ fn stay(work: &mut Work<'_>, unit: usize, kept_in: Option<usize>) {
         work.units[unit].left = Some(format!("leaves {host}, which {first}"));
         return;
     }
+    note(work, unit, &there, Some((home, Coming::Staying)));
     for member in there {
         work.occupy(member, home, why.clone());
     }
@@ -133,6 +136,7 @@ fn place_rest(work: &mut Work<'_>, unit: usize) {
         State::Done => {}
         State::Open => {
             let members = work.numbers(work.units[unit].members.clone()).to_vec();
+            note(work, unit, &members, None);
             if let Some(choice) = best(work, unit, &members, None) {
                 let why = why(work, unit, &choice, None);
                 settle(work, unit, &members, choice.site, &why);
@@ -154,6 +158,7 @@ pub(super) fn join(work: &mut Work<'_>, unit: usize) -> bool {
         return false;
     };
     let (_, joining) = split(work, unit, home);
+    note(work, unit, &joining, None);
     let fits = may_take(work, unit, &joining, home, Coming::New);
     if fits {
         let strategy = work.stacks[work.units[unit].stack].stack.placement.as_str();
@@ -173,6 +178,7 @@ fn move_whole_or_hold(work: &mut Work<'_>, unit: usize) {
     for member in &there {
         work.vacate(*member);
     }
+    note(work, unit, &members, None);
     if work.fleet.sites[home].takes_new()
         && let Some(choice) = best(work, unit, &members, None)
     {
@@ -270,7 +276,7 @@ pub(super) fn everywhere(work: &Work<'_>, unit: usize, members: &[usize]) -> BTr
 /// The best host for some members of a unit, within a datacenter if one is given.
 pub(super) fn best(work: &Work<'_>, unit: usize, members: &[usize], within: Option<usize>) -> Option<Choice> {
     match work.units[unit].ties.first() {
-        None => best_of(work, unit, members, within, work.fleet.ranks.iter().copied()),
+        None => best_of(work, unit, members, within, work.fleet.ranked()),
         Some(tie) => {
             let mut ranks: Vec<Rank> = tie.sites.iter().filter_map(|site| work.fleet.rank(*site)).collect();
             ranks.sort_unstable();

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::model::stack::Strategy;
 use crate::name::ServiceName;
+use crate::placement::account::note;
 use crate::placement::choose::{
     Choice, Points, best, everywhere, hold_rest, hold_whole, join, keep_what_may_stay, settle, why,
 };
@@ -43,6 +44,12 @@ fn pinned_to(work: &Work<'_>, stack: usize) -> Option<usize> {
 
 /// Places what neither is pinned nor stayed.
 pub(super) fn place_rest(work: &mut Work<'_>, stack: usize) {
+    work.fleet.begin_trial();
+    try_all(work, stack);
+    work.fleet.end_trial();
+}
+
+fn try_all(work: &mut Work<'_>, stack: usize) {
     let range = work.stacks[stack].units.clone();
     let units: Vec<usize> = range.filter(|unit| work.units[*unit].pin.is_none()).collect();
     let open: Vec<usize> = units.iter().copied().filter(|u| work.units[*u].state != State::Done).collect();
@@ -136,7 +143,7 @@ fn fill(work: &mut Work<'_>, units: &[usize], datacenter: usize) -> Result<Vec<(
                 }
                 done
             }
-            State::Open => match best(work, unit, &members, Some(datacenter)) {
+            State::Open => match noted_best(work, unit, &members, datacenter) {
                 Some(choice) => {
                     settle(work, unit, &members, choice.site, "");
                     filled.push((unit, choice));
@@ -160,6 +167,11 @@ fn fill(work: &mut Work<'_>, units: &[usize], datacenter: usize) -> Result<Vec<(
         }
     }
     Ok(filled)
+}
+
+fn noted_best(work: &mut Work<'_>, unit: usize, members: &[usize], datacenter: usize) -> Option<Choice> {
+    note(work, unit, members, None);
+    best(work, unit, members, Some(datacenter))
 }
 
 fn where_it_is(work: &Work<'_>, home: usize) -> String {

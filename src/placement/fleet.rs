@@ -21,6 +21,9 @@ const LOST_AT_ONCE_PERCENT: usize = 55;
 /// In smaller datacenters one dead machine would already be more than the share above.
 const SMALLEST_JUDGED_DATACENTER: usize = 3;
 
+/// A trial that touches more hosts than this is not worth it: they are searched one by one.
+const MOST_TRIED: usize = 64;
+
 /// Stands for the one datacenter of a fleet that names none; no datacenter's name holds a space at its start.
 pub(super) const WHOLE_FLEET: &str = " the whole fleet";
 
@@ -31,7 +34,9 @@ pub(super) struct Fleet<'a> {
     /// The hosts of each engine. Ascending.
     pub engine_sites: Vec<Vec<usize>>,
     /// Of the hosts that may take something new, best first. Filled by [`Fleet::rank_all`].
-    pub ranks: BTreeSet<Rank>,
+    ranks: BTreeSet<Rank>,
+    /// During a trial: hosts that something was placed on, with the ranks that `ranks` still has for them.
+    tried: Option<Vec<(usize, Rank)>>,
     /// Ordered by name. If no host names one, the whole fleet counts as one without a name.
     pub datacenters: Vec<Datacenter<'a>>,
 }
@@ -132,7 +137,7 @@ impl<'a> Fleet<'a> {
         }
         let datacenters = datacenters(&mut sites);
         excuse_losses(&mut sites);
-        Self { sites, engines, engine_sites, ranks: BTreeSet::new(), datacenters }
+        Self { sites, engines, engine_sites, ranks: BTreeSet::new(), tried: None, datacenters }
     }
 
     pub(super) fn index(&self, name: &HostName) -> Option<usize> {
@@ -156,6 +161,42 @@ impl<'a> Fleet<'a> {
                 self.ranks.insert(rank);
             }
         }
+    }
+
+    /// From now on most of what is placed is taken back: the order of all hosts is brought up to date only by
+    /// [`Fleet::end_trial`].
+    pub(super) fn begin_trial(&mut self) {
+        self.tried = Some(Vec::new());
+    }
+
+    pub(super) fn end_trial(&mut self) {
+        for (index, listed) in self.tried.take().unwrap_or_default() {
+            if let Some(now) = self.sites[index].rank.filter(|now| *now != listed) {
+                self.ranks.remove(&listed);
+                self.ranks.insert(now);
+            }
+        }
+    }
+
+    /// The hosts that may take something new, best first.
+    pub(super) fn ranked(&self) -> impl Iterator<Item = Rank> {
+        let tried = self.tried.as_deref().unwrap_or_default();
+        let mut moved: Vec<Rank> = Vec::new();
+        let mut stale: Vec<Rank> = Vec::new();
+        for (index, listed) in tried {
+            if let Some(now) = self.sites[*index].rank.filter(|now| now != listed) {
+                moved.push(now);
+                stale.push(*listed);
+            }
+        }
+        moved.sort_unstable();
+        let mut moved = moved.into_iter().peekable();
+        let mut listed = self.ranks.iter().copied().filter(move |rank| !stale.contains(rank)).peekable();
+        std::iter::from_fn(move || match (listed.peek(), moved.peek()) {
+            (Some(a), Some(b)) if b < a => moved.next(),
+            (Some(_), _) => listed.next(),
+            (None, _) => moved.next(),
+        })
     }
 
     pub(super) fn rank(&self, site: usize) -> Option<Rank> {
@@ -185,12 +226,20 @@ impl<'a> Fleet<'a> {
     }
 
     fn rank_again(&mut self, index: usize) {
+        if self.tried.as_ref().is_some_and(|tried| tried.len() >= MOST_TRIED) {
+            self.end_trial();
+        }
         let site = &mut self.sites[index];
-        if let Some(old) = site.rank {
-            let new = site.rank_now(index);
-            site.rank = Some(new);
-            self.ranks.remove(&old);
-            self.ranks.insert(new);
+        let Some(old) = site.rank else { return };
+        let new = site.rank_now(index);
+        site.rank = Some(new);
+        match &mut self.tried {
+            Some(tried) if tried.iter().any(|(known, _)| *known == index) => {}
+            Some(tried) => tried.push((index, old)),
+            None => {
+                self.ranks.remove(&old);
+                self.ranks.insert(new);
+            }
         }
     }
 }
@@ -202,7 +251,12 @@ impl Site<'_> {
 
     /// Offline or lost: what is here runs nowhere, as far as anybody can tell.
     pub(super) fn is_gone(&self) -> bool {
-        self.host.status == HostStatus::Offline || (self.condition == HostCondition::Lost && !self.loss_excused)
+        match self.condition {
+            _ if self.host.status == HostStatus::Offline => true,
+            HostCondition::Reachable | HostCondition::Unreachable => false,
+            HostCondition::Lost => !self.loss_excused,
+            HostCondition::Abandoned => true,
+        }
     }
 
     /// 0 to 100,000: thousandths of the points of DESIGN, before the candidate is added.
@@ -230,7 +284,7 @@ impl Room {
     }
 
     /// Thousandths of a per cent of the capacity that are neither used nor promised.
-    fn free_share(&self) -> u64 {
+    pub(super) fn free_share(&self) -> u64 {
         match self.capacity() {
             None => 100_000,
             Some(0) => 0,
@@ -366,12 +420,20 @@ fn datacenters<'a>(sites: &mut [Site<'a>]) -> Vec<Datacenter<'a>> {
     datacenters
 }
 
+/// What is gone on purpose is not.
+fn is_of_the_fleet(site: &Site<'_>) -> bool {
+    match site.host.status {
+        HostStatus::Active | HostStatus::Maintenance | HostStatus::Draining => true,
+        HostStatus::Offline | HostStatus::Left => false,
+    }
+}
+
 /// Marks the losses that are too many at once to be believed. A host that was declared offline is gone on purpose: it
 /// counts neither as lost nor to the fleet.
 fn excuse_losses(sites: &mut [Site<'_>]) {
     let mut fleet = (0, 0);
     let mut datacenters: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for site in sites.iter().filter(|s| s.host.status != HostStatus::Offline) {
+    for site in sites.iter().filter(|s| is_of_the_fleet(s)) {
         let lost = usize::from(site.condition == HostCondition::Lost);
         fleet = (fleet.0 + lost, fleet.1 + 1);
         if let Some(name) = &site.host.datacenter {

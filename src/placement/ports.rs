@@ -183,7 +183,7 @@ fn hold_dependents(work: &mut Work<'_>, wanted: &Wanted) {
     let needs = |number: &usize| {
         let member = &work.members[*number];
         let requires = member.service.requirements.iter().any(|r| r.service == required.service.name);
-        requires && member.site.is_some_and(|own| !stack.placed.contains_key(&(own, service)))
+        requires && member.site.is_some_and(|own| stack.placed.of((own, service)) == 0)
     };
     let dependents: Vec<usize> = stack.members.clone().filter(needs).collect();
     for number in dependents {
@@ -215,7 +215,7 @@ fn needed_by_others(work: &Work<'_>, stack: usize, wanted: &mut Vec<Wanted>) {
             let Some(required) = index_of(&requirement.service) else {
                 continue;
             };
-            if stack.placed.contains_key(&(site, required)) {
+            if stack.placed.of((site, required)) > 0 {
                 continue;
             }
             let ports = needs.entry(required).or_default();

@@ -113,6 +113,7 @@ impl fmt::Display for Refusal {
             Self::Status(HostStatus::Maintenance) => f.write_str("is in maintenance and takes nothing new"),
             Self::Status(HostStatus::Draining) => f.write_str("is draining"),
             Self::Status(HostStatus::Offline) => f.write_str("is offline"),
+            Self::Status(HostStatus::Left) => f.write_str("left the inventory"),
             Self::Unreachable => f.write_str("is unreachable"),
             Self::Lost => f.write_str("is lost"),
             Self::Label { label, wanted, found: Some(found) } => {
@@ -180,8 +181,48 @@ impl fmt::Display for Refusal {
     }
 }
 
+impl Refusal {
+    /// What would have to change for the host to take it after all.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Status(_) => "its host file must say `status: active`".to_owned(),
+            Self::Unreachable | Self::Lost => "it must answer again".to_owned(),
+            Self::Label { label, wanted, .. } => format!("its host file needs the label `{label}: {wanted}`"),
+            Self::Datacenter { wanted, .. } => format!("its host file must say `datacenter: {wanted}`"),
+            Self::NoDatacenter => "its host file needs a `datacenter`".to_owned(),
+            Self::DatacenterTooSmall { datacenter, service } => {
+                format!("datacenter `{datacenter}` needs a host that takes `{service}`")
+            }
+            Self::MinCpu { has, .. } => format!("`minCpu` must be {} or less", Cores(*has)),
+            Self::MinMemory { has, .. } => format!("`minMemory` must be {} or less", Bytes(*has)),
+            Self::NotOn => "`notOn` must not name it".to_owned(),
+            Self::NotWith { service } => format!("`{service}` must be elsewhere, or `notWith` must not name it"),
+            Self::NotTarget { .. } => "`targetHost` must name it".to_owned(),
+            Self::NoTarget => "the service needs a `targetHost`".to_owned(),
+            Self::Cpu { free, asked, .. } => {
+                format!("{} more cores must be free, or `resources.cpu` smaller", Cores(asked.saturating_sub(*free)))
+            }
+            Self::Memory { free, asked, .. } => {
+                format!("{} more must be free, or `resources.memory` smaller", Bytes(asked.saturating_sub(*free)))
+            }
+            Self::PortTaken { port, .. } => {
+                format!("port {port} must be given up there, or another `hostPort` written")
+            }
+            Self::VolumeElsewhere { stack, volume, .. } => {
+                format!("a commit must say `Bayplan-Leave-Volume: {stack}/{volume}`, and the data stays behind")
+            }
+            Self::NoFreePort { .. } | Self::NoPortForOthers { .. } => {
+                "a port of its `portRange` must become free".to_owned()
+            }
+            Self::AnotherChosen { .. } => "`targetHost` must name it".to_owned(),
+            Self::Anchored { host } => format!("what it must be with must leave {host}"),
+            Self::Together { service, refusal } => format!("for `{service}`: {}", refusal.remedy()),
+        }
+    }
+}
+
 /// Thousandths of a core, as people write cores: `2.0`, `0.25`.
-struct Cores(u64);
+pub(super) struct Cores(pub u64);
 
 impl fmt::Display for Cores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,7 +234,7 @@ impl fmt::Display for Cores {
 }
 
 /// Bytes in the largest unit that leaves a whole number, else with one decimal.
-struct Bytes(u64);
+pub(super) struct Bytes(pub u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

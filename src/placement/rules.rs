@@ -1,7 +1,7 @@
 //! Rule 2: whether a host may take some instances together, and rule 3: whether they may stay where they are.
 //!
-//! One walk serves both questions: [`AnyRefusal`] stops at the first "no" without writing it down, [`EveryRefusal`]
-//! collects them all. So what is explained is what was decided.
+//! One walk serves all questions: [`AnyRefusal`] stops at the first "no" without writing it down, [`EveryRefusal`]
+//! collects them all, and [`Everything`] every "yes", too. So what is explained is what was decided.
 
 use std::ops::ControlFlow;
 
@@ -9,6 +9,7 @@ use crate::model::host::HostStatus;
 use crate::model::record::HostCondition;
 use crate::model::stack::{Constraints, OnHostLoss, Stack, Strategy};
 use crate::name::ServiceName;
+use crate::placement::assent::Assent;
 use crate::placement::fleet::{Holder, Site};
 use crate::placement::refusal::Refusal;
 use crate::placement::work::{Member, Unit, Work};
@@ -25,6 +26,9 @@ pub(super) enum Coming {
 pub(super) trait Judge {
     /// Continues if further refusals are wanted.
     fn refuse(&mut self, refusal: impl FnOnce() -> Refusal) -> ControlFlow<()>;
+
+    /// A rule that was asked, and passed.
+    fn assent(&mut self, _: impl FnOnce() -> Assent) {}
 }
 
 pub(super) struct AnyRefusal;
@@ -48,6 +52,26 @@ impl Judge for EveryRefusal {
     }
 }
 
+/// Both sides of the answer, for people.
+#[derive(Default)]
+pub(super) struct Everything {
+    pub assents: Vec<Assent>,
+    pub refusals: EveryRefusal,
+}
+
+impl Judge for Everything {
+    fn refuse(&mut self, refusal: impl FnOnce() -> Refusal) -> ControlFlow<()> {
+        self.refusals.refuse(refusal)
+    }
+
+    fn assent(&mut self, assent: impl FnOnce() -> Assent) {
+        let assent = assent();
+        if !self.assents.contains(&assent) {
+            self.assents.push(assent);
+        }
+    }
+}
+
 /// Whether these members of a unit fit a host beside what the mapping has there so far.
 pub(super) fn may_take(work: &Work<'_>, unit: usize, members: &[usize], site: usize, coming: Coming) -> bool {
     judge(work, unit, members, site, coming, &mut AnyRefusal).is_continue()
@@ -58,6 +82,13 @@ pub(super) fn refusals(work: &Work<'_>, unit: usize, members: &[usize], site: us
     let mut every = EveryRefusal::default();
     let _ = judge(work, unit, members, site, coming, &mut every);
     every.0
+}
+
+/// All that speaks for and against it.
+pub(super) fn everything(work: &Work<'_>, unit: usize, members: &[usize], site: usize, coming: Coming) -> Everything {
+    let mut everything = Everything::default();
+    let _ = judge(work, unit, members, site, coming, &mut everything);
+    everything
 }
 
 fn judge(
@@ -72,7 +103,7 @@ fn judge(
     let site = &work.fleet.sites[index];
     match coming {
         Coming::New => status(site, judge)?,
-        Coming::Staying => {}
+        Coming::Staying => judge.assent(|| Assent::IsThere),
     }
     capacity(work, members, site, judge)?;
     volumes(work, unit, index, judge)?;
@@ -106,6 +137,10 @@ impl<J: Judge> Judge for Tagged<'_, J> {
             Some(service) => Refusal::Together { service: service.clone(), refusal: Box::new(refusal()) },
         })
     }
+
+    fn assent(&mut self, assent: impl FnOnce() -> Assent) {
+        self.judge.assent(assent);
+    }
 }
 
 fn status(site: &Site<'_>, judge: &mut impl Judge) -> ControlFlow<()> {
@@ -114,9 +149,14 @@ fn status(site: &Site<'_>, judge: &mut impl Judge) -> ControlFlow<()> {
         judge.refuse(|| Refusal::Status(status))?;
     }
     match site.condition {
-        HostCondition::Reachable => ControlFlow::Continue(()),
+        HostCondition::Reachable => {
+            if status == HostStatus::Active {
+                judge.assent(|| Assent::TakesNew);
+            }
+            ControlFlow::Continue(())
+        }
         HostCondition::Unreachable => judge.refuse(|| Refusal::Unreachable),
-        HostCondition::Lost => judge.refuse(|| Refusal::Lost),
+        HostCondition::Lost | HostCondition::Abandoned => judge.refuse(|| Refusal::Lost),
     }
 }
 
@@ -131,16 +171,24 @@ fn capacity(work: &Work<'_>, members: &[usize], site: &Site<'_>, judge: &mut imp
     if let Some(free) = site.cpu.unpromised().filter(|free| u128::from(*free) < cpu) {
         let capacity = site.cpu.capacity().unwrap_or(free);
         judge.refuse(|| Refusal::Cpu { free, capacity, asked: shown(cpu) })?;
+    } else if cpu > 0 {
+        judge.assent(|| Assent::Cpu { free: site.cpu.unpromised(), asked: shown(cpu) });
     }
     if let Some(free) = site.memory.unpromised().filter(|free| u128::from(*free) < memory) {
         let capacity = site.memory.capacity().unwrap_or(free);
         judge.refuse(|| Refusal::Memory { free, capacity, asked: shown(memory) })?;
+    } else if memory > 0 {
+        judge.assent(|| Assent::Memory { free: site.memory.unpromised(), asked: shown(memory) });
     }
     ControlFlow::Continue(())
 }
 
 fn volumes(work: &Work<'_>, unit: &Unit<'_>, index: usize, judge: &mut impl Judge) -> ControlFlow<()> {
-    for tie in unit.ties.iter().filter(|tie| tie.sites.binary_search(&index).is_err()) {
+    for tie in &unit.ties {
+        if tie.sites.binary_search(&index).is_ok() {
+            judge.assent(|| Assent::Volume { volume: tie.volume.clone() });
+            continue;
+        }
         judge.refuse(|| Refusal::VolumeElsewhere {
             stack: work.stacks[unit.stack].slug.clone(),
             volume: tie.volume.clone(),
@@ -162,7 +210,7 @@ fn constraints(
     let stack = work.stacks[member.stack].stack;
     match member.pin {
         Some(target) if *target != host.name => judge.refuse(|| Refusal::NotTarget { target: target.clone() })?,
-        Some(_) => {}
+        Some(_) => judge.assent(|| Assent::Target),
         None if stack.placement == Strategy::Manual && unit.pin.is_none() => judge.refuse(|| Refusal::NoTarget)?,
         None => {}
     }
@@ -180,26 +228,34 @@ pub(super) fn asks_of_a_host(
     for wanted in [&stack.datacenter, &constraints.datacenter].into_iter().flatten() {
         if host.datacenter.as_ref() != Some(wanted) {
             judge.refuse(|| Refusal::Datacenter { wanted: wanted.clone(), found: host.datacenter.clone() })?;
+        } else {
+            judge.assent(|| Assent::Datacenter { name: wanted.clone() });
         }
     }
     for (label, wanted) in &constraints.labels {
         let found = host.labels.get(label);
         if found != Some(wanted) {
             judge.refuse(|| Refusal::Label { label: label.clone(), wanted: wanted.clone(), found: found.cloned() })?;
+        } else {
+            judge.assent(|| Assent::Label { label: label.clone(), value: wanted.clone() });
         }
     }
-    if let (Some(wanted), Some(has)) = (constraints.min_cpu, site.cpu.total)
-        && has < wanted
-    {
-        judge.refuse(|| Refusal::MinCpu { has, wanted })?;
+    if let Some(wanted) = constraints.min_cpu {
+        match site.cpu.total {
+            Some(has) if has < wanted => judge.refuse(|| Refusal::MinCpu { has, wanted })?,
+            has => judge.assent(|| Assent::MinCpu { has, wanted }),
+        }
     }
-    if let (Some(wanted), Some(has)) = (constraints.min_memory, site.memory.total)
-        && has < wanted
-    {
-        judge.refuse(|| Refusal::MinMemory { has, wanted })?;
+    if let Some(wanted) = constraints.min_memory {
+        match site.memory.total {
+            Some(has) if has < wanted => judge.refuse(|| Refusal::MinMemory { has, wanted })?,
+            has => judge.assent(|| Assent::MinMemory { has, wanted }),
+        }
     }
     if constraints.not_on.contains(&host.name) {
         judge.refuse(|| Refusal::NotOn)?;
+    } else if !constraints.not_on.is_empty() {
+        judge.assent(|| Assent::NotExcluded);
     }
     ControlFlow::Continue(())
 }
@@ -237,6 +293,8 @@ fn ports(
                     Holder::Ours(number) => Some(work.members[number].id.clone()),
                 },
             })?;
+        } else {
+            judge.assent(|| Assent::PortFree { port: wanted.port, protocol: wanted.protocol });
         }
     }
     ControlFlow::Continue(())
@@ -254,10 +312,12 @@ fn not_with(
         return ControlFlow::Continue(());
     };
     for enemy in enemies {
-        let is_here = stack.placed.contains_key(&(index, *enemy))
+        let is_here = stack.placed.of((index, *enemy)) > 0
             || earlier.iter().any(|number| work.members[*number].service_index == *enemy);
         if is_here {
             judge.refuse(|| Refusal::NotWith { service: stack.stack.services[*enemy].name.clone() })?;
+        } else {
+            judge.assent(|| Assent::Apart { service: stack.stack.services[*enemy].name.clone() });
         }
     }
     ControlFlow::Continue(())
@@ -273,6 +333,9 @@ pub(super) fn may_stay(work: &Work<'_>, unit: usize, index: usize) -> Result<Str
     let host = &site.host.name;
     let status = site.host.status;
     let tie = unit.ties.iter().find(|tie| tie.sites == [index]);
+    if status == HostStatus::Left {
+        return Err(format!("leaves {host}, which left the inventory"));
+    }
     if site.is_gone() {
         let gone = if status == HostStatus::Offline { "offline" } else { "lost" };
         let waits = |m: &Member<'_>| m.service.on_host_loss == OnHostLoss::Wait;

@@ -7,11 +7,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::model::host::Host;
 use crate::model::mapping::Placed;
 use crate::model::stack::{HostPort, NetworkMode, Port, Service, Stack, Strategy};
 use crate::name::{HostName, InstanceId, StackSlug, VolumeName};
+use crate::placement::account::Turn;
 use crate::placement::bonds::{Tie, enemies, local_volumes, ties, together, unstuck, volumes_by_name};
 use crate::placement::fleet::{Arrival, Fleet, Holder, Socket, socket};
 use crate::placement::refusal::Refusal;
@@ -26,6 +28,10 @@ pub(super) struct Work<'a> {
     /// By stack, then by position and number of their first member.
     pub units: Vec<Unit<'a>>,
     pub held: BTreeMap<InstanceId, Unplaced>,
+    /// The stack that somebody asks about, if anybody does.
+    pub asked: Option<&'a StackSlug>,
+    /// What was decided of its members, and from what.
+    pub turns: BTreeMap<usize, Arc<Turn>>,
     /// Hosts that fit what services ask of a host; found by [`Member::suits`].
     suits: Vec<Suited>,
     /// `0..members.len()`, of which slices name members.
@@ -42,26 +48,49 @@ pub(super) struct StackWork<'a> {
     /// Per service, by its index: services that must not be on its host. Empty if no service has any.
     pub enemies: Vec<BTreeSet<usize>>,
     /// (site, service) → instances of this stack in the mapping so far, or held where they were.
-    pub placed: BTreeMap<(usize, usize), u32>,
+    pub placed: Counts<(usize, usize)>,
     /// The same per site.
-    pub on_site: BTreeMap<usize, u32>,
+    pub on_site: Counts<usize>,
 }
 
 impl StackWork<'_> {
     fn count(&mut self, site: usize, service: usize) {
-        *self.placed.entry((site, service)).or_default() += 1;
-        *self.on_site.entry(site).or_default() += 1;
+        self.placed.add((site, service));
+        self.on_site.add(site);
     }
 
     fn discount(&mut self, site: usize, service: usize) {
-        fn less<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
-            match counts.get_mut(&key) {
-                Some(n) if *n > 1 => *n -= 1,
-                Some(_) | None => drop(counts.remove(&key)),
-            }
+        self.placed.remove((site, service));
+        self.on_site.remove(site);
+    }
+}
+
+/// How often something occurs. Sorted: a stack is on few hosts, and is tried on them again and again.
+#[derive(Default)]
+pub(super) struct Counts<K>(Vec<(K, u32)>);
+
+impl<K: Ord + Copy> Counts<K> {
+    pub(super) fn of(&self, key: K) -> u32 {
+        self.find(key).map_or(0, |at| self.0[at].1)
+    }
+
+    fn add(&mut self, key: K) {
+        match self.find(key) {
+            Ok(at) => self.0[at].1 += 1,
+            Err(at) => self.0.insert(at, (key, 1)),
         }
-        less(&mut self.placed, (site, service));
-        less(&mut self.on_site, site);
+    }
+
+    fn remove(&mut self, key: K) {
+        let Ok(at) = self.find(key) else { return };
+        self.0[at].1 -= 1;
+        if self.0[at].1 == 0 {
+            self.0.remove(at);
+        }
+    }
+
+    fn find(&self, key: K) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| known.cmp(&key))
     }
 }
 
@@ -144,6 +173,8 @@ impl<'a> Work<'a> {
             members: Vec::with_capacity(size),
             units: Vec::with_capacity(size),
             held: BTreeMap::new(),
+            asked: None,
+            turns: BTreeMap::new(),
             suits: Vec::new(),
             numbers: Vec::new(),
         };
@@ -274,8 +305,8 @@ impl<'a> Work<'a> {
             members: first_member..self.members.len(),
             unstuck: unstuck(input, slug, stack),
             enemies: enemies(stack),
-            placed: BTreeMap::new(),
-            on_site: BTreeMap::new(),
+            placed: Counts::default(),
+            on_site: Counts::default(),
         });
     }
 
@@ -339,7 +370,7 @@ impl<'a> Work<'a> {
 
     /// How many instances of a stack are on a site so far.
     pub(super) fn of_stack(&self, stack: usize, site: usize) -> u32 {
-        self.stacks[stack].on_site.get(&site).copied().unwrap_or(0)
+        self.stacks[stack].on_site.of(site)
     }
 }
 

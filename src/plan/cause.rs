@@ -5,7 +5,7 @@ use crate::model::world::State;
 use crate::name::ServiceName;
 use crate::plan::change::{Bucket, Cause, Change, FieldChange, Gap};
 use crate::plan::connect::variable_name;
-use crate::plan::decide::{Decided, Order, Scene, update_order};
+use crate::plan::decide::{Decided, Order, Scene};
 use crate::plan::want::Why;
 use crate::plan::{differ, order};
 
@@ -20,10 +20,12 @@ pub fn change(scene: &Scene<'_>, one: &Decided<'_>) -> Change {
     };
     let acts = order::actions_due(scene.input, &one.id, one.service, &one.digest).next().is_some();
     let bucket = if one.bucket == Bucket::Keep && acts { Bucket::RunAction } else { one.bucket };
-    let gap = match (bucket, update_order(one.service, &one.request, &one.olds, one.endpoint)) {
-        (Bucket::Replace | Bucket::Move, (Order::StopFirst, Some(why))) if one.service.replicas == 1 => Gap::Gap(why),
+    let gap = match (bucket, one.order, &one.one_at_a_time) {
+        (Bucket::Replace | Bucket::Move, Order::StopFirst, Some(why)) if one.service.replicas == 1 => {
+            Gap::Gap(why.clone())
+        }
         // The others serve, but a request may meet the new one before it is healthy: it has the name from its start.
-        (Bucket::Replace | Bucket::Move, (Order::StopFirst, Some(why))) => {
+        (Bucket::Replace | Bucket::Move, Order::StopFirst, Some(why)) => {
             Gap::Gap(format!("one of {} instances at a time, as {why}", one.service.replicas))
         }
         _ => Gap::None,
@@ -80,9 +82,9 @@ fn cause(
     }
     match bucket {
         Bucket::Keep => Cause::Unchanged,
-        Bucket::TakeName if is_as_recorded && one.olds.is_empty() => {
-            Cause::Drift("its container is off the stack's network, or under another name".to_owned())
-        }
+        Bucket::TakeName if is_as_recorded && one.olds.is_empty() => Cause::Drift(
+            "its container is off the stack's network, has another name, or does not answer to its own".to_owned(),
+        ),
         Bucket::TakeName => Cause::Unfinished,
         Bucket::RunAction => Cause::Changed(one.service.at.of("/potentialAction").clone()),
         Bucket::Remove => Cause::NotWanted("it is not asked for any more".to_owned()),

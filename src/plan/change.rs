@@ -38,6 +38,14 @@ pub enum Bucket {
 }
 
 impl Bucket {
+    /// Whether a container is started that did not run in this shape.
+    pub fn brings_up(self) -> bool {
+        match self {
+            Self::Create | Self::Replace | Self::Move | Self::Start => true,
+            Self::Remove | Self::RunAction | Self::TakeName | Self::Keep => false,
+        }
+    }
+
     /// As plans and digests write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,6 +59,22 @@ impl Bucket {
             Self::Keep => "keep",
         }
     }
+}
+
+/// `2 created, 1 moved`: what happens how often; empty where everything is kept.
+pub fn counted<'a>(changes: impl Iterator<Item = &'a Change> + Clone) -> String {
+    let words = [
+        (Bucket::Create, "created"),
+        (Bucket::Replace, "replaced"),
+        (Bucket::Move, "moved"),
+        (Bucket::Start, "started"),
+        (Bucket::Remove, "removed"),
+        (Bucket::RunAction, "with actions to run"),
+        (Bucket::TakeName, "to be finished"),
+    ];
+    let count = |bucket| changes.clone().filter(|change| change.bucket == bucket).count();
+    let words = words.into_iter().map(|(bucket, word)| (count(bucket), word)).filter(|(count, _)| *count > 0);
+    words.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a change happens.

@@ -6,13 +6,16 @@
 //! Never lets half a stack through: where a step is needed on a host that was not seen, the whole stack waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use crate::model::host::Endpoint;
+use crate::model::host::{Endpoint, HostStatus};
 use crate::model::mapping::{Mapping, Placed};
-use crate::model::record::{Deployment, InstanceHealth, Record};
-use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
-use crate::model::stack::{Access, MountSource, NetworkMode, Service, Stack, UpdateOrder};
-use crate::model::world::{ContainerSeen, Health, ImageView, Presence, State};
+use crate::model::record::{InstanceHealth, Record};
+use crate::model::request::{ContainerRequest, NetworkAttachment, PortRequest, ResolvedImage};
+use crate::model::stack::{
+    Access, MountSource, NetworkMode, Protocol, Requirement, Service, Stack, UpdateOrder, WaitForHealthy,
+};
+use crate::model::world::{ContainerSeen, Health, ImageView, PortSeen, Presence, State};
 use crate::name::{Digest, InstanceId, Revision, ServiceName, StackSlug};
 use crate::plan::brake::Braked;
 use crate::plan::change::Bucket;
@@ -22,7 +25,7 @@ use crate::plan::index::{Found, Index};
 use crate::plan::request::{Build, build, refusal};
 use crate::plan::unseen::{self, Unseen};
 use crate::plan::want::{Want, Why};
-use crate::plan::{Input, Planned, StackPlan, cause, furnish, order, removal};
+use crate::plan::{Input, Planned, StackPlan, cause, furnish, order, removal, superseded};
 
 /// One instance, decided.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Decided<'a> {
     /// It has to prove its health before anything is built on it.
     pub unproven: bool,
     pub order: Order,
+    /// Why two must not run at once.
+    pub one_at_a_time: Option<String>,
     pub pull: Option<String>,
 }
 
@@ -87,8 +92,12 @@ pub fn stack(
     let mut plan = StackPlan { holds: want.holds(slug), ..StackPlan::default() };
     let mut decided = Vec::new();
     let mut held = BTreeSet::new();
+    // What is brought up waits for these; what runs beside them goes on.
+    let mut awaited = BTreeSet::new();
     for service in services_in_order(stack) {
         let requires = service.requirements.iter().find(|r| held.contains(&r.service));
+        let waits = |r: &&Requirement| r.wait_for_healthy == WaitForHealthy::Yes && awaited.contains(&r.service);
+        let waits = service.requirements.iter().find(waits).map(|r| r.service.clone());
         for number in 1..=service.replicas {
             let id = InstanceId { stack: slug.clone(), service: service.name.clone(), number };
             let outcome = match requires {
@@ -96,7 +105,20 @@ pub fn stack(
                 None => instance(&scene, service, &id, &mut plan),
             };
             match outcome {
-                Ok(one) => decided.extend(one),
+                Ok(Some(one)) => match backs_off(&scene, &one) {
+                    Some(hold) => {
+                        plan.holds.push(hold);
+                        awaited.insert(service.name.clone());
+                    }
+                    None => match waits.as_ref().filter(|_| one.bucket.brings_up()) {
+                        Some(waits) => {
+                            plan.holds.push(Hold::Requires { instance: id, service: waits.clone() });
+                            awaited.insert(service.name.clone());
+                        }
+                        None => decided.push(one),
+                    },
+                },
+                Ok(None) => {}
                 Err(hold) => {
                     plan.holds.extend(hold);
                     held.insert(service.name.clone());
@@ -117,8 +139,18 @@ pub fn stack(
         plan.changes.retain(|change| change.bucket == Bucket::Keep);
     } else {
         plan.steps = order::steps(input, stack, &decided, &leftovers);
+        superseded::remove(input, scene.record, &mut plan);
     }
     plan
+}
+
+/// An instance that is as it was left, but for having ended once more.
+fn backs_off(scene: &Scene<'_>, one: &Decided<'_>) -> Option<Hold> {
+    scene.input.world.unsteady.get(&one.id)?;
+    let recorded = scene.record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(&one.id));
+    let is_as_recorded = recorded.is_some_and(|r| r.digest == one.digest && r.host == one.placed.host);
+    let is_down = matches!(one.bucket, Bucket::Start | Bucket::Create) && one.olds.is_empty();
+    (is_as_recorded && is_down).then(|| Hold::BacksOff { instance: one.id.clone(), host: one.placed.host.clone() })
 }
 
 fn of_stack(mapping: &Mapping, slug: &StackSlug) -> Mapping {
@@ -169,6 +201,10 @@ fn instance<'a>(
         .hosts
         .get(&placed.host)
         .ok_or_else(|| Some(Hold::HostLeft { host: placed.host.clone(), instance: id.clone() }))?;
+    if host.status == HostStatus::Draining {
+        let (instance, host, why) = (id.clone(), placed.host.clone(), placed.why.clone());
+        plan.holds.push(Hold::StaysOnDraining { instance, host, why });
+    }
     let (resolved, presence, image_check) = resolved_image(scene, service, id, placed)?;
     let from = Build {
         stack: scene.stack,
@@ -200,7 +236,11 @@ fn instance<'a>(
     let endpoint = input.world.hosts.get(&placed.host).expect("a seen host has an endpoint");
     let found = scene.index.instance(id);
     let is_current = |f: &&Found<'_>| {
-        f.endpoint == endpoint && f.ours.digest == digest && f.ours.host == placed.host && !f.is_gone()
+        f.endpoint == endpoint
+            && f.ours.digest == digest
+            && f.ours.host == placed.host
+            && !f.is_gone()
+            && !has_lost_its_ports(f, &request)
     };
     let current = found.iter().find(is_current);
     let olds: Vec<&Found<'_>> =
@@ -214,10 +254,14 @@ fn instance<'a>(
     let runs = current.is_some_and(|c| c.container.state == State::Running || c.container.state == State::Restarting);
     if !runs {
         port_is_free(scene, endpoint, id, placed, &request)?;
+        volume_is_free(scene, service, endpoint, id, placed)?;
     }
     let completed =
         service.restart.may_complete() && current.is_some_and(|c| c.container.state == State::Exited { code: 0 });
-    let mut bucket = bucket(service, placed, &request, current, &olds, completed);
+    let nameless = current.is_some_and(|current| {
+        is_unrecorded(scene.record, id, current) || input.world.nameless.contains(&current.container.id)
+    });
+    let mut bucket = bucket(service, placed, &request, current, &olds, completed, nameless);
     if bucket == Bucket::Create && recorded_elsewhere(scene.record, id, placed) {
         // Where it was cannot be seen, or is empty: for the reader it moves all the same.
         bucket = Bucket::Move;
@@ -230,16 +274,18 @@ fn instance<'a>(
         Some(_) if !runs => true,
         Some(c) => {
             let starting = c.container.health == Health::Starting && !is_recorded_healthy(scene.record, id, c);
-            !olds.is_empty() || starting || is_interrupted(scene.record, id, &digest)
+            !olds.is_empty() || starting || is_unrecorded(scene.record, id, c)
         }
     };
+    let (order, one_at_a_time) = update_order(scene, id, service, &request, &olds, endpoint);
     Ok(Some(Decided {
         id: id.clone(),
         service,
         placed,
         endpoint,
         gate: gate(service, placed, host, network, image_check, before),
-        order: update_order(service, &request, &olds, endpoint).0,
+        order,
+        one_at_a_time,
         pull: (presence == Presence::ToPull && current.is_none()).then(|| request.resolved.reference().to_owned()),
         request,
         digest,
@@ -334,13 +380,7 @@ fn port_is_free(
     for port in &request.ports {
         for holder in scene.index.holding(endpoint, port.host_port, port.protocol) {
             let same_stack = holder.ours(scene.input.owner).is_some_and(|ours| ours.instance.stack == id.stack);
-            let clashes = holder.ports.iter().any(|held| {
-                held.host_port == port.host_port
-                    && held.protocol == port.protocol
-                    && held
-                        .host_ip
-                        .is_none_or(|ip| ip == port.host_ip || ip.is_unspecified() || port.host_ip.is_unspecified())
-            });
+            let clashes = holder.ports.iter().any(|held| clash(held, port.host_ip, port.host_port, port.protocol));
             let stays = is_braked(scene, holder);
             if clashes && (!same_stack || stays) {
                 return Err(Some(Hold::PortHeld {
@@ -350,6 +390,27 @@ fn port_is_free(
                     by: format!("the container {}{}", holder.name, if stays { " (its removal waits)" } else { "" }),
                 }));
             }
+        }
+    }
+    Ok(())
+}
+
+/// A volume has one writer, and one whose removal waits for a word still writes.
+fn volume_is_free(
+    scene: &Scene<'_>,
+    service: &Service,
+    endpoint: &Endpoint,
+    id: &InstanceId,
+    placed: &Placed,
+) -> Result<(), Option<Hold>> {
+    let waiting = scene.braked.into_iter().flat_map(|braked| &braked.removals);
+    let waiting = waiting.flat_map(|removal| scene.index.instance(removal));
+    let waiting: Vec<&Found<'_>> = waiting.filter(|found| found.endpoint == endpoint && found.runs()).collect();
+    for mount in service.mounts.iter().filter(|mount| mount.access == Access::ReadWrite) {
+        let MountSource::Volume(name) = &mount.source else { continue };
+        if let Some(found) = waiting.iter().find(|found| found.container.volumes.contains(name.as_str())) {
+            let (volume, by) = (name.to_string(), found.ours.instance.to_string());
+            return Err(Some(Hold::VolumeHeld { instance: id.clone(), host: placed.host.clone(), volume, by }));
         }
     }
     Ok(())
@@ -372,16 +433,21 @@ fn bucket(
     current: Option<&Found<'_>>,
     olds: &[&Found<'_>],
     completed: bool,
+    nameless: bool,
 ) -> Bucket {
     match current {
-        Some(_) if completed && olds.is_empty() => Bucket::Keep,
         Some(c) if !c.runs() && !completed => Bucket::Start,
         Some(c) => {
             let off_network = service.settings.network_mode == NetworkMode::Stack
                 && c.runs()
                 && !c.container.networks.contains_key(network_name(request));
             let at_rest = c.container.name == c.ours.instance.name_at_rest().as_str();
-            if olds.is_empty() && at_rest && !off_network { Bucket::Keep } else { Bucket::TakeName }
+            // Whoever publishes ports has its name from its start, and would lose the ports by taking it.
+            let nameless = nameless
+                && c.runs()
+                && request.ports.is_empty()
+                && matches!(request.network, NetworkAttachment::Named { .. });
+            if olds.is_empty() && at_rest && !off_network && !nameless { Bucket::Keep } else { Bucket::TakeName }
         }
         None if olds.is_empty() => Bucket::Create,
         None if olds.iter().any(|old| old.ours.host == placed.host) => Bucket::Replace,
@@ -397,6 +463,14 @@ fn network_name(request: &ContainerRequest) -> &str {
     }
 }
 
+/// Whoever is reconnected to a network while it runs may lose its published ports, and then only a new container has them
+/// again. One that is off its network is reconnected first: that may bring them back.
+fn has_lost_its_ports(found: &Found<'_>, request: &ContainerRequest) -> bool {
+    let runs = found.container.state == State::Running;
+    let is_connected = found.container.networks.contains_key(network_name(request));
+    runs && is_connected && !request.ports.is_empty() && !request.ports.iter().any(|port| holds_port(found, port))
+}
+
 /// It was found healthy before, though its engine has not yet asked its first question.
 fn is_recorded_healthy(record: Option<&Record>, id: &InstanceId, found: &Found<'_>) -> bool {
     let recorded = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
@@ -405,16 +479,22 @@ fn is_recorded_healthy(record: Option<&Record>, id: &InstanceId, found: &Found<'
     })
 }
 
-/// A deployment that was begun with this digest and has not ended.
-fn is_interrupted(record: Option<&Record>, id: &InstanceId, digest: &Digest) -> bool {
-    let of = |deployment: &Option<Deployment>| {
-        deployment.as_ref().and_then(|d| d.instances.get(id)).map(|r| r.digest.clone())
-    };
-    record.is_some_and(|r| of(&r.next).as_ref() == Some(digest) && of(&r.running).as_ref() != Some(digest))
+/// It was made by an apply of which nobody knows the end, or that failed: it may not work, and another apply may have taken
+/// its name. A stack without a record is one of which the ledger was lost, and is taken as it is.
+fn is_unrecorded(record: Option<&Record>, id: &InstanceId, found: &Found<'_>) -> bool {
+    record.is_some_and(|record| {
+        let recorded = record.running.as_ref().and_then(|running| running.instances.get(id));
+        recorded.is_none_or(|recorded| match &recorded.container {
+            Some(container) => container != &found.container.id,
+            None => recorded.digest != found.ours.digest,
+        })
+    })
 }
 
 /// Start-first unless something forbids that two run at once; then the text says what.
-pub fn update_order(
+fn update_order(
+    scene: &Scene<'_>,
+    id: &InstanceId,
     service: &Service,
     request: &ContainerRequest,
     olds: &[&Found<'_>],
@@ -424,13 +504,12 @@ pub fn update_order(
     if olds.iter().all(|old| !old.runs()) {
         return (Order::StopFirst, None);
     }
-    let clash = request.ports.iter().find(|port| {
-        let holds =
-            |held: &crate::model::world::PortSeen| held.host_port == port.host_port && held.protocol == port.protocol;
-        here.iter().any(|old| old.container.ports.iter().any(holds))
-    });
+    let clash = request.ports.iter().find(|port| here.iter().any(|old| holds_port(old, port)));
     if let Some(port) = clash {
         return (Order::StopFirst, Some(format!("host port {} is held by the old instance", port.host_port)));
+    }
+    if let Some((port, other)) = goes_to_another(scene, id, olds) {
+        return (Order::StopFirst, Some(format!("host port {port} goes to {other}")));
     }
     let is_named_later =
         matches!(request.network, NetworkAttachment::Named { .. }) && here.iter().any(|old| old.runs());
@@ -460,6 +539,31 @@ pub fn update_order(
         }
         _ => (Order::StartFirst, None),
     }
+}
+
+/// A host port that an old container holds and another instance of the stack is given.
+fn goes_to_another<'s>(scene: &'s Scene<'_>, id: &InstanceId, olds: &[&Found<'_>]) -> Option<(u16, &'s InstanceId)> {
+    scene.mapping.iter().filter(|(other, _)| *other != id).find_map(|(other, placed)| {
+        let endpoint = scene.input.world.hosts.get(&placed.host)?;
+        let olds = olds.iter().filter(|old| old.runs() && old.endpoint == endpoint);
+        let taken = placed.ports.iter().find(|port| {
+            olds.clone().any(|old| {
+                old.container.ports.iter().any(|held| clash(held, port.host_ip, port.host_port, port.protocol))
+            })
+        });
+        taken.map(|port| (port.host_port, other))
+    })
+}
+
+/// Whether a container holds a port that is asked for.
+pub fn holds_port(found: &Found<'_>, port: &PortRequest) -> bool {
+    found.container.ports.iter().any(|held| clash(held, port.host_ip, port.host_port, port.protocol))
+}
+
+fn clash(held: &PortSeen, ip: IpAddr, port: u16, protocol: Protocol) -> bool {
+    held.host_port == port
+        && held.protocol == protocol
+        && held.host_ip.is_none_or(|held| held == ip || held.is_unspecified() || ip.is_unspecified())
 }
 
 /// Networks and volumes that somebody else should have made.

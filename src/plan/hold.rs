@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::name::{ContainerName, HostName, InstanceId, NetworkName, Revision, ServiceName, StackSlug, VolumeName};
 use crate::placement::Unplaced;
 use crate::plan::brake::Braked;
+use crate::plan::closed::Closed;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Hold {
@@ -47,6 +48,13 @@ pub enum Hold {
         instance: InstanceId,
         host: HostName,
         port: u16,
+        by: String,
+    },
+    /// A container whose removal waits writes to the volume.
+    VolumeHeld {
+        instance: InstanceId,
+        host: HostName,
+        volume: String,
         by: String,
     },
     ImageUnresolved {
@@ -96,6 +104,27 @@ pub enum Hold {
         reason: String,
         back_to: Option<Revision>,
     },
+    /// It failed, and the service that did asked for the scene to be left as it is.
+    LeftForALook {
+        stack: StackSlug,
+        reason: String,
+    },
+    /// What the head asks for is not deployed now.
+    Closed {
+        stack: StackSlug,
+        why: Closed,
+    },
+    /// Its host is draining, and it cannot leave.
+    StaysOnDraining {
+        instance: InstanceId,
+        host: HostName,
+        why: String,
+    },
+    /// It keeps ending by itself: starting it again waits a while.
+    BacksOff {
+        instance: InstanceId,
+        host: HostName,
+    },
     LastGoodUnreadable {
         stack: StackSlug,
         revision: Option<Revision>,
@@ -109,6 +138,16 @@ pub enum Hold {
     },
     OtherOwner {
         owner: String,
+    },
+    /// The branch does not contain what was deployed last any more.
+    HistoryRewritten {
+        branch: String,
+        head: Revision,
+        deployed: Revision,
+    },
+    BranchGone {
+        branch: String,
+        deployed: Revision,
     },
     /// Containers of ours belong to a stack that nothing asks for, and there is no ledger that knows it.
     NoLedger {
@@ -132,6 +171,7 @@ impl Hold {
             Self::Requires { .. } => "requirement-held",
             Self::ForeignName { .. } => "foreign-container",
             Self::PortHeld { .. } => "port-held",
+            Self::VolumeHeld { .. } => "volume-held",
             Self::ImageUnresolved { .. } => "image-unresolved",
             Self::NetworkMissing { .. } => "network-missing",
             Self::NetworkUnfit { .. } => "network-unfit",
@@ -141,10 +181,16 @@ impl Hold {
             Self::NotAllowed { .. } => "not-allowed",
             Self::WrongAtHead { .. } => "wrong-at-head",
             Self::BadContent { .. } => "bad-content",
+            Self::LeftForALook { .. } => "left-for-a-look",
+            Self::Closed { why, .. } => why.name(),
+            Self::StaysOnDraining { .. } => "stays-on-draining",
+            Self::BacksOff { .. } => "backs-off",
             Self::LastGoodUnreadable { .. } => "last-good-unreadable",
             Self::NamelessFiles { .. } => "nameless-files",
             Self::InventoryWrong { .. } => "inventory-wrong",
             Self::OtherOwner { .. } => "other-owner",
+            Self::HistoryRewritten { .. } => "history-rewritten",
+            Self::BranchGone { .. } => "branch-gone",
             Self::NoLedger { .. } => "no-ledger",
             Self::RemovalBraked { .. } => "removal-braked",
             Self::Brake(_) => "brake",
@@ -161,20 +207,27 @@ impl Hold {
             | Self::Requires { instance, .. }
             | Self::ForeignName { instance, .. }
             | Self::PortHeld { instance, .. }
+            | Self::VolumeHeld { instance, .. }
             | Self::ImageUnresolved { instance, .. }
             | Self::Paused { instance, .. }
             | Self::RemoteHostDisagrees { instance, .. }
             | Self::NotAllowed { instance, .. }
+            | Self::StaysOnDraining { instance, .. }
+            | Self::BacksOff { instance, .. }
             | Self::RemovalBraked { instance } => Some(instance),
             Self::NetworkMissing { .. }
             | Self::NetworkUnfit { .. }
             | Self::VolumeMissing { .. }
             | Self::WrongAtHead { .. }
             | Self::BadContent { .. }
+            | Self::LeftForALook { .. }
+            | Self::Closed { .. }
             | Self::LastGoodUnreadable { .. }
             | Self::NamelessFiles { .. }
             | Self::InventoryWrong { .. }
             | Self::OtherOwner { .. }
+            | Self::HistoryRewritten { .. }
+            | Self::BranchGone { .. }
             | Self::NoLedger { .. }
             | Self::Brake(_) => None,
         }
@@ -185,7 +238,7 @@ impl Hold {
     pub fn holds_the_stack(&self) -> bool {
         match self {
             Self::WrongAtHead { kept, .. } => kept.is_none(),
-            Self::BadContent { .. } => false,
+            Self::BadContent { .. } | Self::StaysOnDraining { .. } | Self::BacksOff { .. } => false,
             Self::Unplaced { .. }
             | Self::HostUnreachable { .. }
             | Self::HostWithoutEndpoint { .. }
@@ -193,6 +246,7 @@ impl Hold {
             | Self::Requires { .. }
             | Self::ForeignName { .. }
             | Self::PortHeld { .. }
+            | Self::VolumeHeld { .. }
             | Self::ImageUnresolved { .. }
             | Self::NetworkMissing { .. }
             | Self::NetworkUnfit { .. }
@@ -200,10 +254,14 @@ impl Hold {
             | Self::Paused { .. }
             | Self::RemoteHostDisagrees { .. }
             | Self::NotAllowed { .. }
+            | Self::LeftForALook { .. }
+            | Self::Closed { .. }
             | Self::LastGoodUnreadable { .. }
             | Self::NamelessFiles { .. }
             | Self::InventoryWrong { .. }
             | Self::OtherOwner { .. }
+            | Self::HistoryRewritten { .. }
+            | Self::BranchGone { .. }
             | Self::NoLedger { .. }
             | Self::RemovalBraked { .. }
             | Self::Brake(_) => true,
@@ -213,6 +271,7 @@ impl Hold {
     /// Whether nothing of the stack may be touched under it.
     pub fn holds_whole(&self) -> bool {
         match self {
+            Self::Closed { why, .. } => why.leaves_alone(),
             Self::HostUnreachable { .. }
             | Self::HostWithoutEndpoint { .. }
             | Self::HostLeft { .. }
@@ -221,19 +280,25 @@ impl Hold {
             | Self::VolumeMissing { .. }
             | Self::OtherOwner { .. }
             | Self::InventoryWrong { .. }
+            | Self::LeftForALook { .. }
             | Self::LastGoodUnreadable { .. }
             | Self::NamelessFiles { .. }
+            | Self::HistoryRewritten { .. }
+            | Self::BranchGone { .. }
             | Self::NoLedger { .. } => true,
             Self::Unplaced { .. }
             | Self::Requires { .. }
             | Self::ForeignName { .. }
             | Self::PortHeld { .. }
+            | Self::VolumeHeld { .. }
             | Self::ImageUnresolved { .. }
             | Self::Paused { .. }
             | Self::RemoteHostDisagrees { .. }
             | Self::NotAllowed { .. }
             | Self::WrongAtHead { .. }
             | Self::BadContent { .. }
+            | Self::StaysOnDraining { .. }
+            | Self::BacksOff { .. }
             | Self::RemovalBraked { .. }
             | Self::Brake(_) => false,
         }
@@ -261,7 +326,7 @@ impl fmt::Display for Hold {
             }
             Self::HostLeft { host, instance } => write!(
                 f,
-                "{instance} runs on {host}, which is not in the inventory any more; bring its host file back, or move the instance first"
+                "{instance} is recorded on {host}, which is not in the inventory any more; it is left alone until that is acknowledged"
             ),
             Self::Requires { instance, service } => {
                 write!(f, "{instance} requires {service}, which is held")
@@ -273,6 +338,9 @@ impl fmt::Display for Hold {
             ),
             Self::PortHeld { instance, host, port, by } => {
                 write!(f, "{instance} needs port {port} on {host}, which {by} holds")
+            }
+            Self::VolumeHeld { instance, host, volume, by } => {
+                write!(f, "{instance} would write to the volume {volume} on {host} beside {by}, whose removal waits")
             }
             Self::ImageUnresolved { instance, host, image, why } => {
                 write!(f, "{instance}: the image {image} is not to be had on {host}: {why}")
@@ -310,6 +378,18 @@ impl fmt::Display for Hold {
                 f,
                 "what the head asks for failed ({reason}) and is not tried again until it changes; nothing ran before"
             ),
+            Self::Closed { stack, why } => write!(f, "{stack} is not deployed now: {why}"),
+            Self::LeftForALook { stack, reason } => write!(
+                f,
+                "what the head asks for failed ({reason}), and `onFailure: hold` leaves {stack} as it is; look, then push a change or a revert"
+            ),
+            Self::StaysOnDraining { instance, host, why } => {
+                write!(f, "{host} is draining, but {instance} does not leave it: {why}")
+            }
+            Self::BacksOff { instance, host } => write!(
+                f,
+                "{instance} keeps ending on {host}; it is started again after a while, which grows from 10 s to 5 min"
+            ),
             Self::LastGoodUnreadable { stack, revision } => write!(
                 f,
                 "the last good revision of {stack} ({}) cannot be read any more; it is left as it is",
@@ -326,6 +406,18 @@ impl fmt::Display for Hold {
             Self::OtherOwner { owner } => write!(
                 f,
                 "the ledger belongs to {owner}; set `owner` in the configuration if this repository took over from it"
+            ),
+            Self::HistoryRewritten { branch, head, deployed } => write!(
+                f,
+                "{branch} is at {}, which does not contain {}, which is deployed and stays: the history was rewritten, or \
+                 this repository is behind; fetch, or, to follow the new history, push a commit (an empty one will do) with the line\n  Bayplan-Follow-Rewrite: {deployed}",
+                head.short(),
+                deployed.short()
+            ),
+            Self::BranchGone { branch, deployed } => write!(
+                f,
+                "the branch {branch} is gone; {}, which is deployed, stays until it is back",
+                deployed.short()
             ),
             Self::NoLedger { stack } => write!(
                 f,

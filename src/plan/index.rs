@@ -13,7 +13,7 @@ use crate::plan::Input;
 pub struct Found<'a> {
     pub endpoint: &'a Endpoint,
     pub container: &'a ContainerSeen,
-    pub ours: Ours,
+    pub ours: &'a Ours,
 }
 
 impl Found<'_> {

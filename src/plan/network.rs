@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::model::host::Endpoint;
 use crate::model::request::{LABEL_OWNER, LABEL_STACK};
@@ -12,13 +13,15 @@ use crate::name::{HostName, StackSlug};
 use crate::plan::hold::Hold;
 use crate::plan::step::{Act, Step};
 use crate::plan::want::Want;
-use crate::plan::{Input, Plan};
+use crate::plan::{Input, Plan, StackPlan};
 
 /// Gives every network that is to be made the first /24 of the operator's subnets that is free on its engine.
 ///
 /// When none is free the engine finds a range: a network outside the operator's subnets is better than none.
 pub fn give_subnets(input: &Input<'_>, plan: &mut Plan) {
-    if input.subnets.is_empty() {
+    let is_new = |step: &Step| matches!(step.act, Act::CreateNetwork(_));
+    let has_new = |stack: &StackPlan| stack.steps.iter().any(is_new);
+    if input.subnets.is_empty() || !plan.stacks.values().any(|stack| has_new(stack)) {
         return;
     }
     let mut taken: BTreeMap<Endpoint, BTreeSet<u32>> = BTreeMap::new();
@@ -27,7 +30,8 @@ pub fn give_subnets(input: &Input<'_>, plan: &mut Plan) {
         let subnets = seen.networks.iter().flat_map(|network| &network.subnets);
         taken.insert(endpoint.clone(), subnets.flat_map(|subnet| blocks(subnet)).collect());
     }
-    for step in plan.stacks.values_mut().flat_map(|stack| &mut stack.steps) {
+    let with_new = plan.stacks.values_mut().filter(|stack| has_new(stack));
+    for step in with_new.flat_map(|stack| &mut Arc::make_mut(stack).steps) {
         let Act::CreateNetwork(request) = &mut step.act else { continue };
         let taken = taken.entry(step.endpoint.clone()).or_default();
         let free = input.subnets.iter().flat_map(|(address, length)| blocks(&format!("{address}/{length}")));
@@ -127,6 +131,7 @@ fn remove(
     if of_stack.holds.iter().any(Hold::holds_the_stack) {
         return;
     }
+    let of_stack = Arc::make_mut(of_stack);
     let mut after = BTreeSet::new();
     for user in users {
         // A user that stays keeps the network; one that goes in this plan must be gone first.

@@ -1,40 +1,33 @@
 //! The fleet as the ledger remembers it, for planning without a look at any host.
 //!
-//! Takes the ledger and the inventory. Gives a world in which every recorded instance runs as recorded, every image is
-//! what it resolved to before, and networks and volumes are there.
+//! Takes the ledger and the inventory. Gives a world in which every recorded instance runs as recorded; and, when it is known
+//! where stacks are placed, every image is what it resolved to before, and networks and volumes are there.
 //!
 //! Because a review must need Git alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::model::desired::Inventory;
 use crate::model::host::Endpoint;
+use crate::model::mapping::Mapping;
 use crate::model::record::{InstanceHealth, InstanceRecord, Ledger};
 use crate::model::request::{
     LABEL_DIGEST, LABEL_HOST, LABEL_INSTANCE, LABEL_OWNER, LABEL_SERVICE, LABEL_STACK, ResolvedImage,
 };
 use crate::model::stack::Stack;
 use crate::model::world::{
-    About, ContainerSeen, EngineSeen, EngineView, Health, ImageView, NetworkSeen, PortSeen, Presence, State,
-    VolumeSeen, World,
+    ContainerSeen, EngineView, Health, ImageView, LabelsRead, NetworkSeen, PortSeen, Presence, State, VolumeSeen, World,
 };
-use crate::name::{HostName, InstanceId};
+use crate::name::{HostName, InstanceId, StackSlug};
 
-/// The world that the ledger remembers. `stacks` are those that may be planned: their images are taken as resolvable.
-pub fn world<'a>(
-    ledger: &Ledger,
-    inventory: &Inventory,
-    owner: &str,
-    stacks: impl Iterator<Item = &'a Stack>,
-) -> World {
+/// The world that the ledger remembers.
+pub fn world(ledger: &Ledger, inventory: &Inventory, owner: &str) -> World {
     let mut world = World::default();
     for (name, host) in &inventory.hosts {
         let endpoint = host.endpoint.clone().unwrap_or_else(|| Endpoint::Memory(format!("planned-{name}")));
         world.hosts.insert(name.clone(), endpoint.clone());
-        world
-            .engines
-            .entry(endpoint)
-            .or_insert_with(|| EngineView::Seen(EngineSeen { about: About::default(), ..EngineSeen::default() }));
+        world.engines.entry(endpoint).or_insert_with(|| EngineView::Seen(Arc::default()));
     }
     for record in ledger.records.values() {
         for running in record.running.iter() {
@@ -43,10 +36,29 @@ pub fn world<'a>(
             }
         }
     }
-    for stack in stacks {
-        furnish(&mut world, ledger, stack);
-    }
     world
+}
+
+/// Gives the hosts that stacks are on, or come to, all that those stacks need: their images are taken as resolvable.
+pub fn furnish<'a>(
+    world: &mut World,
+    ledger: &Ledger,
+    mapping: &Mapping,
+    stacks: impl Iterator<Item = (&'a StackSlug, &'a Stack)>,
+) {
+    let mut hosts: BTreeMap<&StackSlug, BTreeSet<&HostName>> = BTreeMap::new();
+    for (id, placed) in mapping {
+        hosts.entry(&id.stack).or_default().insert(&placed.host);
+    }
+    let recorded = ledger.records.values().flat_map(|record| &record.running).flat_map(|running| &running.instances);
+    for (id, instance) in recorded {
+        hosts.entry(&id.stack).or_default().insert(&instance.host);
+    }
+    for (slug, stack) in stacks {
+        if let Some(hosts) = hosts.get(slug) {
+            furnish_one(world, ledger, stack, hosts);
+        }
+    }
 }
 
 fn remember(world: &mut World, id: &InstanceId, instance: &InstanceRecord, owner: &str) {
@@ -56,6 +68,7 @@ fn remember(world: &mut World, id: &InstanceId, instance: &InstanceRecord, owner
     let Some(EngineView::Seen(seen)) = world.engines.get_mut(endpoint) else {
         return;
     };
+    let seen = Arc::make_mut(seen);
     let state = match instance.health {
         InstanceHealth::Completed => State::Exited { code: 0 },
         InstanceHealth::Healthy
@@ -91,19 +104,22 @@ fn remember(world: &mut World, id: &InstanceId, instance: &InstanceRecord, owner
             .collect(),
         networks: BTreeMap::new(),
         volumes: BTreeSet::new(),
+        read: LabelsRead::default(),
     });
 }
 
-/// Gives every engine the networks and volumes of a stack, and says what its images are.
-fn furnish(world: &mut World, ledger: &Ledger, stack: &Stack) {
+/// Gives the engines of these hosts the networks and volumes of a stack, and says what its images are.
+fn furnish_one(world: &mut World, ledger: &Ledger, stack: &Stack, hosts: &BTreeSet<&HostName>) {
     let recorded: Vec<&InstanceRecord> = ledger
         .records
         .get(stack.name.slug())
         .into_iter()
         .flat_map(|record| record.running.iter().flat_map(|running| running.instances.values()))
         .collect();
-    for view in world.engines.values_mut() {
-        let EngineView::Seen(seen) = view else { continue };
+    let endpoints: BTreeSet<&Endpoint> = hosts.iter().filter_map(|host| world.hosts.get(*host)).collect();
+    for endpoint in endpoints {
+        let Some(EngineView::Seen(seen)) = world.engines.get_mut(endpoint) else { continue };
+        let seen = Arc::make_mut(seen);
         seen.networks.push(NetworkSeen {
             id: stack.network.name.to_string(),
             name: stack.network.name.to_string(),
@@ -123,20 +139,19 @@ fn furnish(world: &mut World, ledger: &Ledger, stack: &Stack) {
             labels: BTreeMap::new(),
         }));
     }
-    let hosts: Vec<HostName> = world.hosts.keys().cloned().collect();
     for service in &stack.services {
         let text = service.image.to_string();
         let of_text: Vec<&&InstanceRecord> = recorded.iter().filter(|r| r.image == text).collect();
-        for host in &hosts {
+        for host in hosts {
             let known = of_text
                 .iter()
-                .find(|r| &r.host == host)
+                .find(|r| r.host == **host)
                 .or_else(|| of_text.iter().find(|r| matches!(r.resolved, ResolvedImage::Registry(_))));
             let image =
                 known.map_or_else(|| ResolvedImage::Local(format!("unresolved:{text}")), |r| r.resolved.clone());
             let view = ImageView::Resolved { image, presence: Presence::OnHost, has_health_check: false };
             let key = (stack.name.slug().clone(), text.clone());
-            world.images.entry(key).or_default().insert(host.clone(), view);
+            world.images.entry(key).or_default().insert((*host).clone(), view);
         }
     }
 }

@@ -14,11 +14,11 @@ use crate::model::world::{EngineView, Health, State};
 use crate::name::{Digest, HostName, InstanceId, ServiceName};
 use crate::plan::Input;
 use crate::plan::change::Bucket;
-use crate::plan::decide::{Decided, Order, services_in_order};
+use crate::plan::decide::{Decided, Order, holds_port, services_in_order};
 use crate::plan::furnish::{network_to_make, volumes_to_make};
 use crate::plan::health::Probe;
 use crate::plan::index::Found;
-use crate::plan::removal::{Leftover, remove, stop};
+use crate::plan::removal::{Leftover, in_order, remove, stop};
 use crate::plan::step::{Act, RunAction, Step};
 
 type Steps = BTreeSet<usize>;
@@ -31,6 +31,7 @@ const LINGER: Duration = Duration::from_millis(1500);
 struct Line<'a> {
     input: &'a Input<'a>,
     stack: &'a Stack,
+    decided: &'a [Decided<'a>],
     steps: Vec<Step>,
     pulls: BTreeMap<(&'a Endpoint, String), usize>,
     made: BTreeMap<(&'a Endpoint, String), usize>,
@@ -52,6 +53,7 @@ pub fn steps<'a>(
     let mut line = Line {
         input,
         stack,
+        decided,
         steps: Vec::new(),
         pulls: BTreeMap::new(),
         made: BTreeMap::new(),
@@ -122,7 +124,8 @@ impl<'a> Line<'a> {
     }
 
     fn make_what_it_needs(&mut self, one: &'a Decided<'a>) {
-        if one.current.is_some() {
+        // Whoever takes its name may have lost its network while it was reconnected.
+        if one.current.is_some() && one.bucket != Bucket::TakeName {
             return;
         }
         let Some(EngineView::Seen(seen)) = self.input.world.engines.get(one.endpoint) else {
@@ -132,11 +135,10 @@ impl<'a> Line<'a> {
         if let Some(request) = network_to_make(self.input, self.stack, one, seen) {
             wanted.push((request.name.to_string(), Act::CreateNetwork(request)));
         }
-        wanted.extend(
-            volumes_to_make(self.input, self.stack, one, seen)
-                .into_iter()
-                .map(|r| (format!("volume {}", r.name), Act::CreateVolume(r))),
-        );
+        if one.current.is_none() {
+            let volumes = volumes_to_make(self.input, self.stack, one, seen).into_iter();
+            wanted.extend(volumes.map(|r| (format!("volume {}", r.name), Act::CreateVolume(r))));
+        }
         for (name, act) in wanted {
             let key = (one.endpoint, name);
             if !self.made.contains_key(&key) {
@@ -251,19 +253,12 @@ impl<'a> Line<'a> {
         if one.order == Order::StopFirst {
             in_the_way.extend(one.olds.iter().map(|old| (*old, "its replacement cannot run beside it".to_owned())));
         }
-        let holds_a_port = |found: &Found<'_>| {
-            found.endpoint == one.endpoint
-                && found.container.ports.iter().any(|held| {
-                    one.request
-                        .ports
-                        .iter()
-                        .any(|port| port.host_port == held.host_port && port.protocol == held.protocol)
-                })
+        let holds_a_port = |found: &&&Found<'_>| {
+            found.endpoint == one.endpoint && one.request.ports.iter().any(|port| holds_port(found, port))
         };
-        for leftover in leftovers {
-            let ports = leftover.found.iter().filter(|found| holds_a_port(found));
-            in_the_way.extend(ports.map(|found| (*found, format!("{} needs its port", one.id))));
-        }
+        let others = self.decided.iter().filter(|other| other.id != one.id).flat_map(|other| &other.olds);
+        let holders = others.chain(leftovers.iter().flat_map(|leftover| &leftover.found)).filter(holds_a_port);
+        in_the_way.extend(holders.map(|found| (*found, format!("{} needs its port", one.id))));
         let all_pulls = self.all_pulls();
         for (found, why) in in_the_way {
             let id = &found.container.id;
@@ -343,16 +338,22 @@ impl<'a> Line<'a> {
         };
         let beside = |name: &str| name != one.id.name_at_rest().as_str();
         let name = one.current.map_or(one.request.name.as_str(), |c| c.container.name.as_str());
-        let must_take_name =
-            waits_for_its_name(one) || one.bucket == Bucket::TakeName || (one.current.is_some() && beside(name));
+        let ended = one.current.is_some_and(|current| !current.runs()) && !one.unproven;
+        // What has completed answers to nobody.
+        let must_take_name = !ended
+            && (waits_for_its_name(one) || one.bucket == Bucket::TakeName || (one.current.is_some() && beside(name)));
         if let Some((network, aliases)) = network.as_ref().filter(|_| must_take_name) {
             let act = Act::TakeName { container: one.container(), network: network.clone(), aliases: aliases.clone() };
+            let made = self.made.iter().filter(|((endpoint, _), _)| *endpoint == one.endpoint);
+            after.extend(made.map(|(_, index)| *index));
             after = Steps::from([self.push(one, act, after, "it is healthy and takes over")]);
         }
         let mut gone = Steps::new();
         for old in &one.olds {
             let mut after = after.clone();
-            let answers = old.runs() && old.endpoint == one.endpoint && !self.stopped.contains_key(&old.container.id);
+            // Reconnecting would take its ports from it, and whoever is to go on must not lose them should this be cut short.
+            let may_give_up = old.runs() && old.container.ports.is_empty();
+            let answers = may_give_up && old.endpoint == one.endpoint && !self.stopped.contains_key(&old.container.id);
             let on_network = network.as_ref().filter(|(name, _)| answers && old.container.networks.contains_key(name));
             if let Some((network, _)) = on_network {
                 let act =
@@ -386,36 +387,19 @@ impl<'a> Line<'a> {
         self.steps.len() - 1
     }
 
-    /// What requires goes before what is required, as the stack was before.
     fn remove_leftovers(&mut self, leftovers: &'a [Leftover<'a>], healthy: &Steps) {
-        let before = self.input.before.get(self.stack.name.slug());
-        let mut removed: BTreeMap<&ServiceName, Steps> = BTreeMap::new();
-        let mut ordered: Vec<&Leftover<'_>> = leftovers.iter().collect();
-        let rank = |service: &ServiceName| {
-            let order = before.map(|stack| services_in_order(stack)).unwrap_or_default();
-            order.iter().position(|s| &s.name == service)
-        };
-        ordered.sort_by_key(|leftover| std::cmp::Reverse(rank(&leftover.id.service)));
-        for leftover in ordered {
-            let mut after = healthy.clone();
-            after.extend(self.all_pulls());
-            for (service, steps) in &removed {
-                let requires = before
-                    .and_then(|stack| stack.service(service.as_str()))
-                    .is_some_and(|service| service.requirements.iter().any(|r| r.service == leftover.id.service));
-                if requires {
-                    after.extend(steps.iter().copied());
-                }
-            }
-            for found in &leftover.found {
-                let index = if self.stopped.contains_key(&found.container.id) {
-                    self.remove_once(found, Duration::ZERO, &after, "it is not asked for any more")
-                } else {
-                    remove(&mut self.steps, &leftover.id, found, &after, "it is not asked for any more")
-                };
-                removed.entry(&leftover.id.service).or_default().insert(index);
-            }
-        }
+        let before = self.input.before.get(self.stack.name.slug()).map(AsRef::as_ref);
+        let mut first = healthy.clone();
+        first.extend(self.all_pulls());
+        in_order(leftovers, before, |leftover, after| {
+            let after = first.union(after).copied().collect();
+            let why = "it is not asked for any more";
+            let remove = |found: &&Found<'_>| match self.stopped.contains_key(&found.container.id) {
+                true => self.remove_once(found, Duration::ZERO, &after, why),
+                false => remove(&mut self.steps, &leftover.id, found, &after, why),
+            };
+            leftover.found.iter().map(remove).collect()
+        });
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! Never removes a volume, and never anything that the brake holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::host::Endpoint;
 use crate::model::stack::Stack;
 use crate::model::world::HostView;
-use crate::name::{HostName, InstanceId, StackSlug};
+use crate::name::{HostName, InstanceId, ServiceName, StackSlug};
 use crate::plan::brake::Braked;
 use crate::plan::change::{Bucket, Cause, Change, Gap};
+use crate::plan::decide::services_in_order;
 use crate::plan::hold::Hold;
 use crate::plan::index::{Found, Index};
 use crate::plan::step::{Act, Step};
@@ -97,13 +98,37 @@ pub fn stack(
     if plan.holds.iter().any(|hold| matches!(hold, Hold::HostUnreachable { .. })) {
         return plan;
     }
-    for leftover in &leftovers {
-        plan.changes.push(leftover.change.clone());
-        for found in &leftover.found {
-            remove(&mut plan.steps, &leftover.id, found, &BTreeSet::new(), &why);
-        }
-    }
+    plan.changes.extend(leftovers.iter().map(|leftover| leftover.change.clone()));
+    in_order(&leftovers, input.before.get(slug).map(AsRef::as_ref), |leftover, after| {
+        let removals = leftover.found.iter().map(|found| remove(&mut plan.steps, &leftover.id, found, after, &why));
+        removals.collect()
+    });
     plan
+}
+
+/// What requires goes before what is required, as the stack was before; where that cannot be read, all goes at once.
+///
+/// `remove` adds the steps for one, after those that it is given, and gives those that end it.
+pub fn in_order<'a>(
+    leftovers: &'a [Leftover<'a>],
+    before: Option<&Stack>,
+    mut remove: impl FnMut(&'a Leftover<'a>, &BTreeSet<usize>) -> BTreeSet<usize>,
+) {
+    let order = before.map(services_in_order).unwrap_or_default();
+    let rank = |leftover: &Leftover<'_>| order.iter().position(|service| service.name == leftover.id.service);
+    let mut ordered: Vec<&Leftover<'_>> = leftovers.iter().collect();
+    ordered.sort_by_key(|leftover| std::cmp::Reverse(rank(leftover)));
+    let mut removed: BTreeMap<&ServiceName, BTreeSet<usize>> = BTreeMap::new();
+    for leftover in ordered {
+        let requires = |service: &ServiceName| {
+            let service = order.iter().find(|known| known.name == *service);
+            service.is_some_and(|service| service.requirements.iter().any(|r| r.service == leftover.id.service))
+        };
+        let dependents = removed.iter().filter(|(service, _)| requires(service));
+        let after = dependents.flat_map(|(_, steps)| steps).copied().collect();
+        let steps = remove(leftover, &after);
+        removed.entry(&leftover.id.service).or_default().extend(steps);
+    }
 }
 
 /// Recorded instances and where they were.

@@ -65,6 +65,10 @@ pub enum Act {
         id: String,
         name: String,
     },
+    /// One that a container still uses stays, and that is fine.
+    RemoveImage {
+        reference: String,
+    },
 }
 
 /// A `potentialAction` to run inside a container.
@@ -81,6 +85,27 @@ pub struct RunAction {
 }
 
 impl Act {
+    /// Whether a refusal says something against the content. That an old one cannot be put away or renamed now does not:
+    /// an engine may have started it since, for somebody who asked and was killed before the answer.
+    pub fn can_blame_content(&self) -> bool {
+        match self {
+            Self::Pull { .. }
+            | Self::CreateNetwork(_)
+            | Self::CreateVolume(_)
+            | Self::Create(_)
+            | Self::Start { .. }
+            | Self::AwaitHealthy { .. }
+            | Self::RunAction(_) => true,
+            Self::TakeName { .. }
+            | Self::GiveUpName { .. }
+            | Self::Stop { .. }
+            | Self::Remove { .. }
+            | Self::Rename { .. }
+            | Self::RemoveNetwork { .. }
+            | Self::RemoveImage { .. } => false,
+        }
+    }
+
     /// A verb and its object, for people.
     pub fn describe(&self) -> String {
         match self {
@@ -99,6 +124,7 @@ impl Act {
             Self::Remove { container } => format!("remove {}", shown(container)),
             Self::Rename { container, name } => format!("rename {} to {name}", shown(container)),
             Self::RemoveNetwork { name, .. } => format!("remove network {name}"),
+            Self::RemoveImage { reference } => format!("remove image {reference}"),
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::model::record::HostCondition;
 use crate::model::stack::WaitForHealthy;
 use crate::model::world::HostView;
 use crate::name::{Digest, HostName, InstanceId};
-use crate::plan::change::Bucket;
 use crate::plan::decide::{Decided, Scene};
 use crate::plan::hold::Hold;
 
@@ -37,27 +36,23 @@ fn left_behind(scene: &Scene<'_>, host: &HostName, id: &InstanceId) -> Option<Ho
         return Some(Hold::HostLeft { host: host.clone(), instance: id.clone() });
     };
     let condition = scene.input.ledger.hosts.get(host).map(|record| record.condition);
-    let is_given_up = known.status == HostStatus::Offline || condition == Some(HostCondition::Lost);
+    let is_given_up = match known.status {
+        HostStatus::Offline | HostStatus::Left => true,
+        HostStatus::Active | HostStatus::Maintenance | HostStatus::Draining => condition == Some(HostCondition::Lost),
+    };
     if is_given_up { None } else { hold(scene, host, id) }
 }
 
 /// What is brought up now and waits for a service whose health cannot be seen.
 pub fn requirements(scene: &Scene<'_>, decided: &[Decided<'_>]) -> Vec<Hold> {
     let mut holds = Vec::new();
-    for one in decided.iter().filter(|one| is_brought_up(one.bucket)) {
+    for one in decided.iter().filter(|one| one.bucket.brings_up()) {
         for requirement in one.service.requirements.iter().filter(|r| r.wait_for_healthy == WaitForHealthy::Yes) {
             let required = scene.mapping.iter().filter(|(id, _)| id.service == requirement.service);
             holds.extend(required.filter_map(|(_, placed)| hold(scene, &placed.host, &one.id)));
         }
     }
     holds
-}
-
-fn is_brought_up(bucket: Bucket) -> bool {
-    match bucket {
-        Bucket::Create | Bucket::Replace | Bucket::Move | Bucket::Start => true,
-        Bucket::Remove | Bucket::RunAction | Bucket::TakeName | Bucket::Keep => false,
-    }
 }
 
 fn hold(scene: &Scene<'_>, host: &HostName, needed_for: &InstanceId) -> Option<Hold> {

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::desired::Desired;
-use crate::model::record::{Ledger, Record};
-use crate::model::stack::Stack;
+use crate::model::record::{Ledger, Record, Tried};
+use crate::model::stack::{OnFailure, Stack};
 use crate::name::{Revision, StackName, StackSlug};
+use crate::plan::closed::Closed;
 use crate::plan::hold::Hold;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +33,12 @@ pub enum Why {
     WrongAtHead,
     /// No file asks for it, but these cannot be read and may be it: it keeps its place and is left alone.
     MayBeIn(Vec<Arc<str>>),
+    /// What the head asks for is not deployed now: what ran last counts.
+    Closed(Closed),
     /// What the head asks for failed before, for this reason: its last good revision counts.
     BadContent(String),
+    /// The same, but the service that failed asked for the scene to be left as it is.
+    LeftForALook(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,13 @@ pub enum Gone {
 }
 
 impl Want {
+    pub fn name(&self) -> &StackName {
+        match self {
+            Self::Stack { stack, .. } => &stack.name,
+            Self::Keep { name, .. } | Self::Nothing { name, .. } => name,
+        }
+    }
+
     pub fn stack(&self) -> Option<&Arc<Stack>> {
         match self {
             Self::Stack { stack, .. } => Some(stack),
@@ -64,6 +76,10 @@ impl Want {
             }
             Self::Stack { why: Why::BadContent(reason), revision, .. } => {
                 vec![Hold::BadContent { reason: reason.clone(), back_to: Some(revision.clone()) }]
+            }
+            Self::Stack { why: Why::Closed(why), .. } => vec![Hold::Closed { stack: slug.clone(), why: why.clone() }],
+            Self::Stack { why: Why::LeftForALook(reason), .. } => {
+                vec![Hold::LeftForALook { stack: slug.clone(), reason: reason.clone() }]
             }
             Self::Nothing { why: Gone::BadContent(reason), .. } => {
                 vec![Hold::BadContent { reason: reason.clone(), back_to: None }]
@@ -101,6 +117,8 @@ pub struct Question<'a> {
     pub revisions: &'a BTreeMap<StackSlug, Revision>,
     /// What [`last_good_needed`] asked for, as far as it could be read.
     pub last_good: &'a BTreeMap<StackSlug, Arc<Stack>>,
+    /// Stacks of which nothing new is deployed now.
+    pub closed: &'a BTreeMap<StackSlug, Closed>,
     /// Stacks that containers with our owner label name.
     pub seen: &'a BTreeSet<StackSlug>,
 }
@@ -144,16 +162,32 @@ fn want(question: &Question<'_>, slug: &StackSlug) -> Option<Want> {
     let name = name_of(question, slug)?;
     let running = record.and_then(|r| r.running.as_ref());
     if let Some(stack) = question.desired.stacks.get(slug) {
-        let bad = record.and_then(|r| r.bad.get(&stack.content));
+        let bad =
+            record.and_then(|r| r.bad.iter().find(|(tried, _)| is_tried(question, tried, stack)).map(|(_, mark)| mark));
         return Some(match (bad, running) {
             // Content that is running now cannot be the bad one, whatever an old mark says.
-            (Some(reason), Some(running)) if running.content != stack.content => {
-                last_good(question, slug, name, Why::BadContent(reason.clone()))
+            (Some(mark), Some(running)) if running.content != stack.content => {
+                let why = match mark.on_failure {
+                    OnFailure::Rollback => Why::BadContent(mark.reason.clone()),
+                    OnFailure::Hold => Why::LeftForALook(mark.reason.clone()),
+                };
+                last_good(question, slug, name, why)
             }
-            (Some(reason), None) => Want::Nothing { name, why: Gone::BadContent(reason.clone()) },
-            (Some(_), Some(_)) | (None, _) => {
-                Want::Stack { stack: stack.clone(), revision: question.revisions.get(slug)?.clone(), why: Why::Head }
-            }
+            (Some(mark), None) => match mark.on_failure {
+                OnFailure::Rollback => Want::Nothing { name, why: Gone::BadContent(mark.reason.clone()) },
+                OnFailure::Hold => {
+                    let hold = Hold::LeftForALook { stack: slug.clone(), reason: mark.reason.clone() };
+                    Want::Keep { name, why: vec![hold] }
+                }
+            },
+            (Some(_), Some(_)) | (None, _) => match closed(question, slug, &name, stack) {
+                Some(closed) => closed,
+                None => Want::Stack {
+                    stack: stack.clone(),
+                    revision: question.revisions.get(slug)?.clone(),
+                    why: Why::Head,
+                },
+            },
         });
     }
     if question.ledger.commit.is_none() {
@@ -177,7 +211,42 @@ fn want(question: &Question<'_>, slug: &StackSlug) -> Option<Want> {
             None => Want::Keep { name, why: vec![Hold::NamelessFiles { stack: slug.clone(), files }] },
         });
     }
+    if let (Some(why), Some(_)) = (question.closed.get(slug), running) {
+        return Some(last_good(question, slug, name, Why::Closed(why.clone())));
+    }
     Some(Want::Nothing { name, why: Gone::NotAskedFor })
+}
+
+/// What is wanted of a stack of which nothing new is deployed now, if that makes a difference.
+fn closed(question: &Question<'_>, slug: &StackSlug, name: &StackName, stack: &Arc<Stack>) -> Option<Want> {
+    let why = question.closed.get(slug)?;
+    let record = question.ledger.records.get(slug);
+    // What was begun is brought to its end.
+    if record.and_then(|record| record.next.as_ref()).is_some_and(|next| next.content == stack.content) {
+        return None;
+    }
+    let running = record.and_then(|record| record.running.as_ref());
+    match running {
+        None => {
+            let hold = Hold::Closed { stack: slug.clone(), why: why.clone() };
+            Some(Want::Keep { name: name.clone(), why: vec![hold] })
+        }
+        Some(running) if running.content != stack.content => {
+            Some(last_good(question, slug, name.clone(), Why::Closed(why.clone())))
+        }
+        Some(running) => why.leaves_alone().then(|| Want::Stack {
+            stack: stack.clone(),
+            revision: running.revision.clone(),
+            why: Why::Closed(why.clone()),
+        }),
+    }
+}
+
+/// What failed on hosts that are described otherwise now may do better on them.
+fn is_tried(question: &Question<'_>, tried: &Tried, stack: &Stack) -> bool {
+    let hosts = &question.desired.inventory.hosts;
+    tried.content == stack.content
+        && tried.hosts.iter().all(|(name, then)| hosts.get(name).is_some_and(|host| host.digest() == *then))
 }
 
 fn last_good(question: &Question<'_>, slug: &StackSlug, name: StackName, why: Why) -> Want {

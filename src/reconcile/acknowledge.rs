@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::record::Ledger;
-use crate::name::{Digest, InstanceId, Revision, StackSlug, VolumeName};
+use crate::name::{InstanceId, Revision, StackSlug, VolumeName};
 use crate::placement::Placement;
 use crate::plan::brake::Braked;
 use crate::reconcile::site::Site;
@@ -14,10 +14,10 @@ use crate::reconcile::site::Site;
 const ALLOW_REMOVAL: &str = "Bayplan-Allow-Removal";
 const LEAVE_VOLUME: &str = "Bayplan-Leave-Volume";
 
-/// The braked removal's digest, if a commit newer than every record concerned carries it.
-pub async fn removals(site: &Site, head: &Revision, ledger: &Ledger, braked: &Braked) -> BTreeSet<Digest> {
+/// Whether a commit newer than every record concerned carries the removals' digest.
+pub async fn removals(site: &Site, head: &Revision, ledger: &Ledger, braked: &Braked) -> bool {
     let values = values(site, head, ledger, braked.removals.iter(), ALLOW_REMOVAL).await;
-    values.into_iter().filter(|value| value == braked.digest.as_str()).map(|_| braked.digest.clone()).collect()
+    values.contains(braked.digest.as_str())
 }
 
 /// Volumes whose data may stay behind, of the stacks that have instances without a host.

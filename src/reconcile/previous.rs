@@ -5,19 +5,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::desired::Inventory;
 use crate::model::mapping::{Mapping, Placed, PortOrigin, PublishedPort};
-use crate::model::record::{Deployment, Ledger};
+use crate::model::record::{InstanceRecord, Ledger};
 use crate::model::world::{ContainerSeen, EngineView, Ours, World};
-use crate::name::StackSlug;
+use crate::name::{InstanceId, StackSlug};
 
 /// The record's `next`, else its running deployment, else (where there is no record) what our labels say.
 pub fn mapping(ledger: &Ledger, world: &World, owner: &str, inventory: &Inventory) -> Mapping {
-    let mut mapping = Mapping::new();
-    for record in ledger.records.values() {
-        // What runs also counts where the next deployment says nothing of it.
-        for deployment in record.running.iter().chain(&record.next) {
-            extend(&mut mapping, deployment);
-        }
-    }
+    // What runs also counts where the next deployment says nothing of it; of two the later counts.
+    let deployments = ledger.records.values().flat_map(|record| record.running.iter().chain(&record.next));
+    let mut mapping: Mapping = deployments.flat_map(|deployment| deployment.instances.iter().map(placed)).collect();
     for (container, ours) in ours(world, owner) {
         if ledger.records.contains_key(&ours.instance.stack) || mapping.contains_key(&ours.instance) {
             continue;
@@ -30,26 +26,23 @@ pub fn mapping(ledger: &Ledger, world: &World, owner: &str, inventory: &Inventor
             host_port: port.host_port,
             origin: PortOrigin::Chosen,
         });
-        let placed = Placed { host: ours.host, ports: ports.collect(), why: "it runs there".to_owned() };
-        mapping.insert(ours.instance, placed);
+        let placed = Placed { host: ours.host.clone(), ports: ports.collect(), why: "it runs there".to_owned() };
+        mapping.insert(ours.instance.clone(), placed);
     }
     mapping
 }
 
-fn extend(mapping: &mut Mapping, deployment: &Deployment) {
-    for (id, instance) in &deployment.instances {
-        let placed =
-            Placed { host: instance.host.clone(), ports: instance.ports.clone(), why: instance.reason.clone() };
-        mapping.insert(id.clone(), placed);
-    }
+fn placed((id, instance): (&InstanceId, &InstanceRecord)) -> (InstanceId, Placed) {
+    let placed = Placed { host: instance.host.clone(), ports: instance.ports.clone(), why: instance.reason.clone() };
+    (id.clone(), placed)
 }
 
 /// The stacks that containers of ours name.
 pub fn stacks_seen(world: &World, owner: &str) -> BTreeSet<StackSlug> {
-    ours(world, owner).map(|(_, ours)| ours.instance.stack).collect()
+    ours(world, owner).map(|(_, ours)| ours.instance.stack.clone()).collect()
 }
 
-fn ours<'a>(world: &'a World, owner: &'a str) -> impl Iterator<Item = (&'a ContainerSeen, Ours)> {
+fn ours<'a>(world: &'a World, owner: &'a str) -> impl Iterator<Item = (&'a ContainerSeen, &'a Ours)> {
     let seen = world.engines.values().filter_map(|view| match view {
         EngineView::Seen(seen) => Some(seen),
         EngineView::Unreachable(_) => None,

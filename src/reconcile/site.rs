@@ -1,7 +1,10 @@
 //! What passes work with, and what they remember for the next one.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 use crate::engine::{Engine, Engines, Logins};
 use crate::ledger::{LedgerError, StatusBranch};
@@ -11,6 +14,7 @@ use crate::model::host::{Endpoint, Host};
 use crate::model::stack::Stack;
 use crate::name::{Revision, StackSlug};
 use crate::observe::Observer;
+use crate::plan::memo::Memo;
 use crate::plan::want::LastGood;
 use crate::reconcile::PassError;
 use crate::source::Source;
@@ -28,11 +32,19 @@ pub struct Site {
     pub engines: Engines,
     pub logins: Arc<Logins>,
     pub observer: Observer,
+    /// Tells this controller's commits of the ledger from another's; different in each run.
+    pub identity: String,
+    /// Rung by whoever hears of new commits; it carries nothing.
+    pub told: Arc<Notify>,
     /// Sampled use of engines.
     pub used: BTreeMap<Endpoint, Use>,
+    /// What of the last pass still holds.
+    pub memo: Memo,
     pub(super) checked: Cache,
     /// A stack that could be read then and not be understood now is remembered as `None`.
     pub(super) last_good: BTreeMap<StackSlug, (LastGood, Option<Arc<Stack>>)>,
+    /// The host files, with their blobs, that these were understood among.
+    pub(super) last_good_among: Vec<(Arc<str>, Arc<str>)>,
     connect: Connect,
 }
 
@@ -54,9 +66,13 @@ impl Site {
             engines: Engines::new(),
             logins,
             observer: Observer::default(),
+            identity: identity(),
+            told: Arc::default(),
             used: BTreeMap::new(),
+            memo: Memo::default(),
             checked: Cache::new(policy),
             last_good: BTreeMap::new(),
+            last_good_among: Vec::new(),
             connect,
         })
     }
@@ -90,4 +106,10 @@ impl Site {
         }
         self.engines = engines;
     }
+}
+
+/// Eight hex digits that no two runs share.
+fn identity() -> String {
+    let digits = RandomState::new().build_hasher().finish();
+    format!("{:08x}", digits & 0xffff_ffff)
 }

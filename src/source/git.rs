@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
 use super::SourceError;
+use crate::failpoint::{self, Call, Side};
 
 /// What `git` wrote, and whether it was content.
 pub(crate) struct Done {
@@ -74,6 +75,8 @@ pub(crate) async fn run_to_end(git_dir: &Path, arguments: &[&str], limit: Durati
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    let call = Call::Git(arguments.first().copied().unwrap_or(""));
+    failpoint::reach(Side::Before, call);
     let child = command.spawn().map_err(|error| {
         if error.kind() == std::io::ErrorKind::NotFound {
             SourceError::NoGit
@@ -87,6 +90,7 @@ pub(crate) async fn run_to_end(git_dir: &Path, arguments: &[&str], limit: Durati
         .map_err(|_| SourceError::Deadline { act: act(arguments), limit })?
         .map_err(|source| SourceError::Run { act: act(arguments), source })?;
     group.has_ended();
+    failpoint::reach(Side::After, call);
     Ok(Done {
         success: output.status.success(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -120,6 +124,10 @@ fn act(arguments: &[&str]) -> String {
 /// What a person needs of the error output: its last lines, on one.
 pub(crate) fn last_lines(stderr: &str) -> String {
     const LINES: usize = 4;
+    // Four lines of advice follow, about editors, and would be all that is left.
+    if let Some((lock, _)) = stderr.split_once("Another git process seems to be running") {
+        return format!("{}; if no other process writes to the repository, remove that file", last_lines(lock));
+    }
     let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let text = lines[lines.len().saturating_sub(LINES)..].join("; ");
     if text.is_empty() { "it did not say why".to_owned() } else { text }
@@ -165,5 +173,8 @@ mod tests {
     fn a_message_is_the_end_of_what_git_said() {
         assert_eq!(last_lines("a\n\nb\nc\nd\nfatal: no\n"), "b; c; d; fatal: no");
         assert_eq!(last_lines(""), "it did not say why");
+        let locked =
+            "error: Unable to create 'x.lock': File exists.\n\nAnother git process seems to be running in\n1\n2\n3";
+        assert!(last_lines(locked).starts_with("error: Unable to create 'x.lock': File exists.; if no other"));
     }
 }

@@ -11,7 +11,7 @@ use git2::{Commit, ErrorCode, Oid, Repository, Sort};
 
 use super::local::open_repository;
 use super::trees::Trees;
-use super::{Inner, SourceError, Trailer, find_commit, reading, revision};
+use super::{Door, Inner, Source, SourceError, Trailer, find_commit, lock, reading, revision, with};
 use crate::name::Revision;
 
 /// About ten years of a busy team; a walk over so many takes seconds and happens once, at the start.
@@ -22,6 +22,60 @@ const MOST_TRAILER_COMMITS: usize = 10_000;
 
 /// Paths that are remembered although nobody asked for them lately.
 const MOST_REMEMBERED: usize = 100_000;
+
+impl Source {
+    /// The `Bayplan-…` trailers of the commits that are reachable from `head` and not from `not_before`, the newest
+    /// commit first; of at most 10,000 commits.
+    ///
+    /// # Errors
+    /// [`SourceError::NoSuchRevision`] when one of both is not, or no longer, in the repository; else when a commit
+    /// cannot be read.
+    pub async fn trailers(&self, head: &Revision, not_before: Option<&Revision>) -> Result<Vec<Trailer>, SourceError> {
+        match self.door() {
+            Door::Git(inner) => {
+                let (head, not_before) = (head.clone(), not_before.cloned());
+                with(inner, move |inner| trailers(&*inner.repository()?, &head, not_before.as_ref())).await
+            }
+            Door::Memory(memory) => memory.trailers(head, not_before).await,
+        }
+    }
+
+    /// Whether a commit is another one or has it beneath.
+    ///
+    /// # Errors
+    /// [`SourceError::NoSuchRevision`] when one of both is not, or no longer, in the repository; else when a commit
+    /// cannot be read.
+    pub async fn contains(&self, above: &Revision, beneath: &Revision) -> Result<bool, SourceError> {
+        if above == beneath {
+            return Ok(true);
+        }
+        match self.door() {
+            Door::Git(inner) => {
+                let (above, beneath) = (above.clone(), beneath.clone());
+                with(inner, move |inner| contains(&*inner.repository()?, &above, &beneath)).await
+            }
+            Door::Memory(memory) => memory.contains(above, beneath).await,
+        }
+    }
+
+    /// The commit at the end of the line of first parents: it names the repository for the owner label.
+    ///
+    /// # Errors
+    /// [`SourceError::Shallow`] when the clone does not reach it; else when a commit cannot be read.
+    pub async fn root_commit(&self, head: &Revision) -> Result<Revision, SourceError> {
+        match self.door() {
+            Door::Git(inner) => {
+                let head = head.clone();
+                with(inner, move |inner| {
+                    let mut known = lock(&inner.root);
+                    root_commit(&*inner.repository()?, &head, &mut known)
+                })
+                .await
+            }
+            Door::Memory(memory) => memory.root_commit(head).await,
+        }
+    }
+}
 
 /// Who changed which path last, as seen from one commit.
 #[derive(Default)]
@@ -40,9 +94,9 @@ pub(super) fn last_changes(
     if known.head.as_ref() != Some(head) || !paths.iter().all(|path| known.last.contains_key(path)) {
         if known.head.is_none() {
             // Opened for this long walk: libgit2 keeps what it has read for as long as a repository is open.
-            learn(&open_repository(&inner.git_dir)?, head, paths, known)?;
+            learn(&open_repository(inner.home().git_dir())?, head, paths, known)?;
         } else {
-            learn(&inner.repository(), head, paths, known)?;
+            learn(&*inner.repository()?, head, paths, known)?;
         }
     }
     let answer = |path: &Arc<str>| {
@@ -133,7 +187,7 @@ impl Walk<'_> {
             let parent = match self.repository.find_commit(parent_id) {
                 Ok(parent) => parent,
                 // A shallow clone ends here; so does `git log`.
-                Err(error) if error.code() == ErrorCode::NotFound => continue,
+                Err(error) if error.code() == ErrorCode::NotFound && self.repository.is_shallow() => continue,
                 Err(error) => return Err(reading(&format!("read commit {parent_id}"))(error)),
             };
             has_parent = true;
@@ -164,7 +218,12 @@ impl Walk<'_> {
     }
 }
 
-pub(super) fn trailers(
+fn contains(repository: &Repository, above: &Revision, beneath: &Revision) -> Result<bool, SourceError> {
+    let (above, beneath) = (find_commit(repository, above)?.id(), find_commit(repository, beneath)?.id());
+    repository.graph_descendant_of(above, beneath).map_err(reading("walk the history"))
+}
+
+fn trailers(
     repository: &Repository,
     head: &Revision,
     not_before: Option<&Revision>,
@@ -189,7 +248,11 @@ pub(super) fn trailers(
 
 /// The `Bayplan-…` trailers of a message, in the usual spelling. One that is not UTF-8 has none.
 pub(crate) fn trailers_of(commit: &Commit<'_>) -> Vec<(String, String)> {
-    let Some(trailers) = commit.message().ok().and_then(|text| git2::message_trailers_strs(text).ok()) else {
+    commit.message().map_or_else(|_| Vec::new(), trailers_of_text)
+}
+
+pub(crate) fn trailers_of_text(message: &str) -> Vec<(String, String)> {
+    let Ok(trailers) = git2::message_trailers_strs(message) else {
         return Vec::new();
     };
     let ours = trailers.iter().filter_map(|(key, value)| {
@@ -211,7 +274,7 @@ fn usual_spelling(key: &str) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-pub(super) fn root_commit(
+fn root_commit(
     repository: &Repository,
     head: &Revision,
     known: &mut Option<(Oid, Oid)>,

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use git2::{ErrorCode, Repository, Status, StatusOptions};
 
-use super::{Inner, Place, ROOTS, SourceError, location, reading};
+use super::{Inner, ROOTS, SourceError, location, reading};
 
 pub(super) fn open(path: &Path, branch: Option<&str>) -> Result<Inner, SourceError> {
     let repository = open_repository(path)?;
@@ -22,7 +22,7 @@ pub(super) fn open(path: &Path, branch: Option<&str>) -> Result<Inner, SourceErr
     };
     location::check_branch(&branch)?;
     let location = path.display().to_string();
-    Ok(Inner::new(location, repository, Place::InPlace, branch))
+    Ok(Inner::new(location, repository, None, branch))
 }
 
 /// Opens the repository that a path is in, as `git` finds it, but whatever the environment says.

@@ -7,12 +7,15 @@
 //! for longer than `git` itself needs.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use git2::{Repository, RepositoryInitOptions};
+use git2::Repository;
 
+use super::home::{Home, MirrorOf};
 use super::local::open_repository;
-use super::{Inner, LEDGER_BRANCH, Place, REMOTE, SourceError, blocking, git, location, reading};
+use super::mend::{self, FETCHED, no_default};
+use super::{Inner, LEDGER_BRANCH, REMOTE, SourceError, blocking, damage, git, location, locks};
 use crate::name::Digest;
 
 /// A server that has not answered by then will not do so for the sake of a few seconds more.
@@ -27,27 +30,27 @@ pub(super) async fn open(url: &str, branch: Option<&str>, cache: &Path) -> Resul
     if let Some(branch) = branch {
         location::check_branch(branch)?;
     }
+    // `git` would take a relative path as one below its own folder.
+    let cache = std::path::absolute(cache).map_err(mend::unwritable(cache))?;
     let path = cache.join(folder_name(url));
-    let repository = {
+    let standing = {
         let (path, url) = (path.clone(), url.to_owned());
-        blocking(move || open_mirror(&path, &url)).await?
+        blocking(move || stand(&path, &url)).await?
     };
-    let answer = git::run(
-        &path,
-        &["ls-remote", "--symref", "--end-of-options", REMOTE, "HEAD", "refs/heads/bayplan"],
-        ASK_LIMIT,
-    )
-    .await;
-    let (repository, asked) = match answer {
-        Ok(answer) if answer.lines().any(|line| line.ends_with("\trefs/heads/bayplan")) => {
-            return Err(SourceError::BranchInTheWay);
-        }
-        Ok(answer) => {
-            let default = default_branch(&answer);
-            (remember_default(repository, default.as_deref())?, default)
+    if let Err(what) = standing {
+        mend_at_start(&path, url, branch, &what).await?;
+    }
+    let repository = {
+        let path = path.clone();
+        blocking(move || open_repository(&path)).await?
+    };
+    let asked = match ask(&path).await {
+        Ok(default) => {
+            remember_default(&repository, default.as_deref());
+            default
         }
         // What was mirrored before can be read while the server is away.
-        Err(error) if error.is_transient() && path.join("FETCHED").exists() => (repository, None),
+        Err(error) if error.is_transient() && path.join(FETCHED).exists() => None,
         Err(error) => return Err(error),
     };
     let remembered = || {
@@ -55,18 +58,86 @@ pub(super) async fn open(url: &str, branch: Option<&str>, cache: &Path) -> Resul
         let target = head.symbolic_target().ok()??.to_owned();
         target.strip_prefix(&format!("refs/remotes/{REMOTE}/")).map(str::to_owned)
     };
-    let branch = branch
-        .map(str::to_owned)
-        .or(asked)
-        .or_else(remembered)
-        .ok_or_else(|| SourceError::NoDefaultBranch { location: url.to_owned() })?;
+    let branch = branch.map(str::to_owned).or(asked).or_else(remembered).ok_or_else(|| no_default(url))?;
     location::check_branch(&branch)?;
-    Ok(Inner::new(url.to_owned(), repository, Place::Mirror, branch))
+    let of = MirrorOf { url: url.to_owned(), branch: branch.clone() };
+    Ok(Inner::new(url.to_owned(), repository, Some(of), branch))
 }
 
-pub(super) async fn fetch(git_dir: &Path, branch: &str) -> Result<(), SourceError> {
-    let fetched = git_dir.join("FETCHED");
-    let limit = if fetched.exists() { FETCH_LIMIT } else { FIRST_FETCH_LIMIT };
+/// Has a mirror at the place. Gives what is wrong with the one that is there.
+fn stand(path: &Path, url: &str) -> Result<Result<(), String>, SourceError> {
+    mend::tidy(path);
+    if !path.exists() {
+        mend::make(path, url)?;
+    }
+    Ok(damage::at_first_sight(path, url).map_err(|error| error.message().to_owned()))
+}
+
+async fn mend_at_start(path: &Path, url: &str, branch: Option<&str>, what: &str) -> Result<(), SourceError> {
+    match mend::replace_at_start(path, url, branch).await {
+        Ok(carried) => {
+            tracing::warn!(
+                mirror = %path.display(),
+                "the mirror was damaged ({what}) and was made anew from the remote repository; {carried}"
+            );
+            Ok(())
+        }
+        Err(error) => {
+            let why = damage::chain(&error);
+            // A part of it may do: what is missing is found when it is needed, and then mended.
+            if path.join(FETCHED).exists() && open_repository(path).is_ok() {
+                tracing::warn!(mirror = %path.display(), "the mirror is damaged ({what}) and cannot be made anew: {why}");
+                return Ok(());
+            }
+            Err(SourceError::Unmended { path: path.to_owned(), act: format!("open it: {what}"), why })
+        }
+    }
+}
+
+/// Asks the server for its default branch, and whether a branch is in the ledger's way.
+pub(super) async fn ask(git_dir: &Path) -> Result<Option<String>, SourceError> {
+    let question = ["ls-remote", "--symref", "--end-of-options", REMOTE, "HEAD", "refs/heads/bayplan"];
+    let answer = git::run(git_dir, &question, ASK_LIMIT).await?;
+    if answer.lines().any(|line| line.ends_with("\trefs/heads/bayplan")) {
+        return Err(SourceError::BranchInTheWay);
+    }
+    Ok(default_branch(&answer))
+}
+
+/// Brings what is new. Locks that a killed process left are removed, and a damaged mirror is made anew.
+pub(super) async fn fetch(home: &Arc<Home>, branch: &str) -> Result<(), SourceError> {
+    let folder = home.folder();
+    let git_dir = &home.git_dir;
+    let _one = home.one_git().await;
+    let mut failed = match bring(git_dir, branch).await {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    if !locks::remove_stale(git_dir).is_empty() {
+        match bring(git_dir, branch).await {
+            Ok(()) => return Ok(()),
+            Err(error) => failed = error,
+        }
+    }
+    if let SourceError::Git { message, .. } = &failed
+        && let Some(why) = damage::unwritable_folder(git_dir, message)
+    {
+        locks::remove_half_objects(git_dir);
+        return Err(SourceError::Unwritable { path: git_dir.clone(), why });
+    }
+    match damage::behind_failed_git(home, &failed).await {
+        Some(what) => home.mend(folder, &format!("fetch: {what}")).await,
+        None => Err(failed),
+    }
+}
+
+/// Runs `git fetch`.
+pub(super) async fn bring(git_dir: &Path, branch: &str) -> Result<(), SourceError> {
+    let fetched = git_dir.join(FETCHED);
+    let is_first = !fetched.exists();
+    // Tells others that this half-made mirror is not left behind. Who cannot have it is one of two that fetch at once.
+    let _held = is_first.then(|| mend::lock(git_dir));
+    let limit = if is_first { FIRST_FETCH_LIMIT } else { FETCH_LIMIT };
     // Patterns, because an exact name that the server does not have (an empty repository, no ledger yet) fails the whole
     // fetch; a branch with a longer name comes along and is not looked at.
     let watched = format!("+refs/heads/{branch}*:refs/remotes/{REMOTE}/{branch}*");
@@ -84,8 +155,8 @@ pub(super) async fn fetch(git_dir: &Path, branch: &str) -> Result<(), SourceErro
         &ledger,
     ];
     git::run(git_dir, &arguments, limit).await?;
-    if limit == FIRST_FETCH_LIMIT {
-        std::fs::write(&fetched, "").map_err(|source| SourceError::Mirror { path: fetched, source })?;
+    if is_first {
+        std::fs::write(&fetched, "").map_err(mend::unwritable(git_dir))?;
     }
     Ok(())
 }
@@ -98,29 +169,6 @@ fn folder_name(url: &str) -> String {
     format!("{}-{}.git", word.trim_matches('-'), Digest::of(url.as_bytes()).short())
 }
 
-fn open_mirror(path: &Path, url: &str) -> Result<Repository, SourceError> {
-    if path.join("HEAD").exists() {
-        return open_repository(path);
-    }
-    make_private_folder(path).map_err(|source| SourceError::Mirror { path: path.to_owned(), source })?;
-    let making = || reading(&format!("make the mirror `{}`", path.display()));
-    let mut options = RepositoryInitOptions::new();
-    // No template: it could bring hooks and settings of the machine.
-    options.bare(true).no_reinit(false).external_template(false);
-    let repository = Repository::init_opts(path, &options).map_err(making())?;
-    {
-        let mut config = repository.config().map_err(making())?;
-        config.set_str(&format!("remote.{REMOTE}.url"), url).map_err(making())?;
-    }
-    Ok(repository)
-}
-
-/// What the watched repository holds is for this user only.
-fn make_private_folder(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 /// Reads `ref: refs/heads/main\tHEAD`.
 fn default_branch(answer: &str) -> Option<String> {
     answer.lines().find_map(|line| {
@@ -129,17 +177,17 @@ fn default_branch(answer: &str) -> Option<String> {
     })
 }
 
-fn remember_default(repository: Repository, default: Option<&str>) -> Result<Repository, SourceError> {
+/// Only for a start without the server; that it cannot be written must not end one with it.
+fn remember_default(repository: &Repository, default: Option<&str>) {
     if let Some(branch) = default {
         let target = format!("refs/remotes/{REMOTE}/{branch}");
-        repository
-            .reference_symbolic(&default_ref(), &target, true, "default branch")
-            .map_err(reading("remember the default branch"))?;
+        if let Err(error) = repository.reference_symbolic(&default_ref(), &target, true, "default branch") {
+            tracing::warn!(error = error.message(), "the default branch cannot be remembered");
+        }
     }
-    Ok(repository)
 }
 
-fn default_ref() -> String {
+pub(super) fn default_ref() -> String {
     format!("refs/remotes/{REMOTE}/HEAD")
 }
 

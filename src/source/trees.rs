@@ -17,7 +17,7 @@ use super::{SourceError, reading};
 /// Two commits of each of a few lines that a walk alternates between, with their folders.
 const KEPT_TREES: usize = 64;
 
-pub(super) struct Trees<'r> {
+pub(crate) struct Trees<'r> {
     odb: Odb<'r>,
     kept: BTreeMap<Oid, Arc<[u8]>>,
     /// Of `kept`, the oldest first.
@@ -25,7 +25,7 @@ pub(super) struct Trees<'r> {
 }
 
 impl<'r> Trees<'r> {
-    pub(super) fn of(odb: Odb<'r>) -> Self {
+    pub(crate) fn of(odb: Odb<'r>) -> Self {
         Self { odb, kept: BTreeMap::new(), order: VecDeque::new() }
     }
 
@@ -80,7 +80,8 @@ impl<'r> Trees<'r> {
         Ok(changed)
     }
 
-    fn read(&mut self, tree: Option<Oid>) -> Result<Arc<[u8]>, SourceError> {
+    /// The bytes of a tree; no tree is an empty one.
+    pub(crate) fn read(&mut self, tree: Option<Oid>) -> Result<Arc<[u8]>, SourceError> {
         let Some(id) = tree else {
             return Ok(Arc::from([]));
         };
@@ -102,12 +103,12 @@ impl<'r> Trees<'r> {
 
 /// The entries of a tree as Git stores it: `mode name\0` and twenty bytes of id each, folders ordered as if their
 /// names ended with `/`.
-struct Entries<'t>(&'t [u8]);
+pub(crate) struct Entries<'t>(pub(crate) &'t [u8]);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Entry<'t> {
+pub(crate) struct Entry<'t> {
     mode: &'t [u8],
-    name: &'t [u8],
+    pub(crate) name: &'t [u8],
     id: &'t [u8],
 }
 
@@ -137,8 +138,17 @@ impl<'t> Entry<'t> {
         self.mode == b"40000"
     }
 
-    fn folder(self) -> Option<Oid> {
-        self.is_folder().then(|| Oid::from_bytes(self.id).ok()).flatten()
+    pub(crate) fn folder(self) -> Option<Oid> {
+        self.is_folder().then(|| self.object()).flatten()
+    }
+
+    /// A symlink is none.
+    pub(crate) fn file(self) -> Option<Oid> {
+        self.mode.starts_with(b"100").then(|| self.object()).flatten()
+    }
+
+    fn object(self) -> Option<Oid> {
+        Oid::from_bytes(self.id).ok()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::desired::Inventory;
-use crate::model::host::Endpoint;
+use crate::model::host::{Endpoint, Host, HostStatus};
 use crate::model::record::{Facts, HostCondition, HostRecord, Ledger, Record, TakenPort};
 use crate::model::request::LABEL_OWNER;
 use crate::model::world::{EngineSeen, HostView, World};
@@ -37,11 +37,15 @@ pub struct Input<'a> {
 
 pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
     let mut records = BTreeMap::new();
-    for host in input.inventory.hosts.values() {
+    for host in input.inventory.hosts.values().filter(|host| !is_forgotten(input, host)) {
         let before = input.ledger.hosts.get(&host.name);
         // Lost until it is seen: whoever starts anew does not know for how long it has been silent.
         let is_lost = input.lost.contains(&host.name) || before.is_some_and(|b| b.condition == HostCondition::Lost);
-        let condition = if is_lost { HostCondition::Lost } else { HostCondition::Unreachable };
+        let condition = match (host.status, is_lost) {
+            (HostStatus::Left, _) => HostCondition::Abandoned,
+            (_, true) => HostCondition::Lost,
+            (_, false) => HostCondition::Unreachable,
+        };
         let mut record = HostRecord {
             address: host.ip_address,
             endpoint: host.endpoint.clone(),
@@ -74,6 +78,20 @@ pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
         }
     }
     records
+}
+
+/// A host that left is remembered until it was seen to have nothing of ours.
+fn is_forgotten(input: &Input<'_>, host: &Host) -> bool {
+    let is_empty = || match input.world.host(&host.name) {
+        HostView::Seen(seen) => {
+            let mut ours = seen.containers.iter().filter_map(|container| container.ours(input.owner));
+            !ours.any(|ours| ours.host == host.name)
+        }
+        HostView::Unreachable(_) => false,
+        // Nobody can ever look.
+        HostView::NoEndpoint => true,
+    };
+    host.status == HostStatus::Left && !has_instances(input, &host.name) && is_empty()
 }
 
 fn has_instances(input: &Input<'_>, host: &HostName) -> bool {

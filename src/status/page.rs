@@ -184,7 +184,7 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A text inside a table or a line: what Markdown or HTML would read as its own is escaped.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -204,7 +204,7 @@ fn cell(text: &str) -> String {
 }
 
 /// A text as code. A table would still see its `|`, and a backtick would end it.
-fn code(text: &str) -> String {
+pub fn code(text: &str) -> String {
     if text.is_empty() {
         return String::new();
     }

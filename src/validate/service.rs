@@ -9,9 +9,9 @@ use crate::diagnostic::Diagnostic;
 use crate::diagnostic::code::Code;
 use crate::model::policy::Policy;
 use crate::model::stack::{
-    Access, Constraints, HealthCheck, HealthTest, HostPort, Logging, Mount, MountSource, NetworkMode, OnHostLoss, Port,
-    PotentialAction, Protocol, PullPolicy, Requirement, Resources, Restart, Service, Settings, Update, UpdateOrder,
-    WaitForHealthy,
+    Access, Constraints, HealthCheck, HealthTest, HostPort, Logging, Mount, MountSource, NetworkMode, OnFailure,
+    OnHostLoss, Port, PotentialAction, Protocol, PullPolicy, Requirement, Resources, Restart, Service, Settings,
+    Update, UpdateOrder, WaitForHealthy,
 };
 use crate::name::image::ImageRef;
 use crate::name::{HostName, ServiceName, VolumeName};
@@ -73,7 +73,7 @@ pub fn service(raw: &RawService, defaults: &Defaults<'_>, scope: &mut Scope<'_>)
             Some("never") => PullPolicy::Never,
             _ => PullPolicy::Missing,
         },
-        update: update(raw.update.as_ref(), defaults.update, scope),
+        update: update(raw.update.as_ref(), defaults.update),
         on_host_loss: match raw.on_host_loss.as_deref().or(defaults.on_host_loss) {
             Some("move") => OnHostLoss::Move,
             Some(_) => OnHostLoss::Wait,
@@ -397,12 +397,9 @@ fn constraints(raw: &RawService, scope: &mut Scope<'_>) -> Constraints {
     }
 }
 
-fn update(own: Option<&RawUpdate>, default: &RawUpdate, scope: &mut Scope<'_>) -> Update {
+fn update(own: Option<&RawUpdate>, default: &RawUpdate) -> Update {
     let none = RawUpdate::default();
     let own = own.unwrap_or(&none);
-    if own.on_failure.as_deref() == Some("hold") {
-        on_failure_hold(scope);
-    }
     Update {
         order: match own.order.as_deref().or(default.order.as_deref()) {
             Some("start-first") => UpdateOrder::StartFirst,
@@ -411,12 +408,9 @@ fn update(own: Option<&RawUpdate>, default: &RawUpdate, scope: &mut Scope<'_>) -
         },
         min_healthy: own.min_healthy.or(default.min_healthy).map(seconds),
         deadline: seconds_or(own.deadline.or(default.deadline), 300),
+        on_failure: match own.on_failure.as_deref().or(default.on_failure.as_deref()) {
+            Some("hold") => OnFailure::Hold,
+            _ => OnFailure::Rollback,
+        },
     }
-}
-
-/// Refuses `onFailure: hold`, of a service or of a stack.
-pub fn on_failure_hold(scope: &mut Scope<'_>) {
-    let hint = "`rollback` (the default) goes back to what ran before";
-    let message = "`onFailure: hold` is not supported yet";
-    scope.find_with_hint(Code::NotSupportedYet, message, "/update/onFailure", hint);
 }

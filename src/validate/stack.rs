@@ -68,6 +68,7 @@ pub fn stack(file: &StackFile, policy: &Policy, report: &mut Report) -> Option<C
             Some("position") => StartOrder::Position,
             _ => StartOrder::Dependencies,
         },
+        suspended: (raw.suspended == Some(true)).then(|| file.tree.of("/suspended")),
         // The places of services are theirs.
         at: file.tree.places(&file.tree.root, "volumes", "itemListElement"),
         name,
@@ -82,14 +83,6 @@ fn strategy(text: &str) -> Strategy {
 }
 
 fn not_supported(raw: &RawStack, scope: &mut Scope<'_>) {
-    if raw.suspended == Some(true) {
-        let hint = "to keep what runs, leave the files of the stack as they are";
-        let message = "`suspended: true` is not supported yet";
-        scope.find_with_hint(Code::NotSupportedYet, message, "/suspended", hint);
-    }
-    if raw.update.as_ref().and_then(|update| update.on_failure.as_deref()) == Some("hold") {
-        service::on_failure_hold(scope);
-    }
     if raw.network.as_ref().and_then(|network| network.driver.as_deref()) == Some("overlay") {
         let hint = "use `bridge`: service names work across hosts without an overlay";
         let message = "`overlay` networks are not supported yet";

@@ -272,5 +272,7 @@ fn every_setting_reaches_the_engine() {
         }
         let environment = look.pointer("/Config/Env").and_then(Value::as_array).expect("variables");
         assert!(environment.contains(&json!("KEY=a=b c")), "{}: {environment:?}", lab.what);
+        let detail = lab.detail(&id).await;
+        assert!(detail.variables.contains(&Secret::new("a=b c".to_owned())), "{}", lab.what);
     });
 }

@@ -1,9 +1,11 @@
 //! The status branch: written without a work tree, compared and swapped, pushed without force.
 
+use bayplan::ledger::history::{Asked, Blamed, Quiet};
 use bayplan::ledger::{self, Change, LedgerError, Pushed, StatusBranch};
 use bayplan::model::record::StackStatus;
-use bayplan::name::StackSlug;
+use bayplan::name::{HostName, StackSlug};
 use bayplan::source;
+use bayplan::status::history::{Entry, What};
 
 use crate::records::{change, record};
 use crate::repo::Repo;
@@ -295,6 +297,113 @@ async fn a_push_that_lost_a_race_joins_both_ledgers_and_then_goes_through() {
     first.commit(change(&[record("late", "host-1")])).await.unwrap();
     assert_eq!(first.push().await.unwrap(), Pushed::Behind);
     assert_eq!(first.push().await.unwrap(), Pushed::Done);
+}
+
+#[tokio::test]
+async fn of_joined_ledgers_each_change_is_told_once_and_blame_goes_on_where_an_instance_was() {
+    let remote = Repo::bare();
+    let (one, two) = (Repo::clone_of(&remote), Repo::clone_of(&remote));
+    let (first, second) = (ledger_of(&one).await, ledger_of(&two).await);
+    let began = first.commit(change(&[record("shop", "host-1"), record("both", "host-1")])).await.unwrap();
+    first.push().await.unwrap();
+    two.git(&["fetch", "--quiet", "origin"]);
+    first.commit(change(&[record("both", "host-2"), record("one", "host-1")])).await.unwrap();
+    first.push().await.unwrap();
+    let ours = second.commit(change(&[record("both", "host-3"), record("two", "host-2")])).await.unwrap();
+    assert_eq!(second.push().await.unwrap(), Pushed::Behind);
+    assert_eq!(second.push().await.unwrap(), Pushed::Done);
+
+    let told = |entries: &[Entry]| {
+        let mut told: Vec<String> = entries
+            .iter()
+            .map(|entry| {
+                let hosts = entry.happened.moves.iter().filter_map(|moved| moved.to.as_ref()).map(ToString::to_string);
+                let stack = entry.stack.as_ref().map_or("-", StackSlug::as_str);
+                format!("{stack} {} {}", entry.happened.what.as_str(), hosts.collect::<String>())
+            })
+            .collect();
+        told.sort();
+        told
+    };
+    let all = [
+        "both runs host-1",
+        "both runs host-2",
+        "both runs host-3",
+        "one runs host-1",
+        "shop runs host-1",
+        "two runs host-2",
+    ];
+    let history = second.history(Asked::default()).await.unwrap();
+    assert_eq!(told(&history.entries), all);
+    assert_eq!(history.entries.last().map(|entry| &entry.commit), began.as_ref());
+    let quiet = second.history(Asked { quiet: Quiet::Told, ..Asked::default() }).await.unwrap();
+    assert_eq!(told(&quiet.entries)[0], "- joined ");
+
+    let put = |blamed: Option<Blamed>| blamed.unwrap().instances[0].commit.clone();
+    assert_eq!(Some(put(second.blame(&slug("both")).await.unwrap())), ours);
+    assert_eq!(Some(put(second.blame(&slug("shop")).await.unwrap())), began);
+}
+
+#[tokio::test]
+async fn a_long_history_that_several_read_at_once_is_told_like_a_short_one() {
+    const COMMITS: usize = 200;
+    let repo = Repo::bare();
+    let ledger = ledger_of(&repo).await;
+    let mut made = Vec::new();
+    for number in 0..COMMITS {
+        let (stack, host) = (["shop", "blog", "mail"][number % 3], format!("host-{number}"));
+        let commit = ledger.commit(change(&[record(stack, &host)])).await.unwrap().unwrap();
+        let from = number.checked_sub(3).map(|before| format!("host-{before}"));
+        made.push((commit, stack.to_owned(), from, Some(host)));
+    }
+    made.reverse();
+    let history = ledger.history(Asked::default()).await.unwrap();
+    let told: Vec<_> = history
+        .entries
+        .iter()
+        .map(|entry| {
+            let [moved] = entry.happened.moves.as_slice() else { panic!("one instance moves: {entry:?}") };
+            let side = |host: &Option<HostName>| host.as_ref().map(ToString::to_string);
+            let stack = entry.stack.as_ref().map(ToString::to_string).unwrap_or_default();
+            (entry.commit.clone(), stack, side(&moved.from), side(&moved.to))
+        })
+        .collect();
+    assert_eq!(told, made);
+    let newest = ledger.history(Asked { most: Some(150), ..Asked::default() }).await.unwrap();
+    assert_eq!(newest.entries, history.entries[..150]);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_understood_is_told_as_such_and_ends_no_history() {
+    let repo = Repo::new();
+    let ledger = ledger_of(&repo).await;
+    ledger.commit(change(&[record("shop", "host-1")])).await.unwrap();
+    let work = repo.home.path().join("ledger");
+    repo.git(&["worktree", "add", "--quiet", work.to_str().unwrap(), "bayplan/status"]);
+    std::fs::write(work.join("status/shop.json"), "by hand").unwrap();
+    repo.git(&["-C", work.to_str().unwrap(), "commit", "--quiet", "--all", "--message", "By hand"]);
+    repo.git(&["-C", work.to_str().unwrap(), "revert", "--no-edit", "HEAD"]);
+    let history = ledger.history(Asked::default()).await.unwrap();
+    let what: Vec<What> = history.entries.iter().map(|entry| entry.happened.what).collect();
+    assert_eq!(what, [What::Runs, What::Unreadable, What::Runs]);
+    let blamed = ledger.blame(&slug("shop")).await.unwrap().unwrap();
+    assert_eq!(Some(blamed.instances[0].commit.clone()), history.head, "nobody knows where it was meanwhile");
+}
+
+#[tokio::test]
+async fn what_a_shallow_clone_lacks_is_not_taken_for_the_beginning() {
+    let repo = Repo::new();
+    let ledger = ledger_of(&repo).await;
+    for host in ["host-1", "host-2", "host-3"] {
+        ledger.commit(change(&[record("shop", host)])).await.unwrap();
+    }
+    repo.change("stacks/shop.yaml", "name: shop");
+    let shallow = Repo::bare();
+    let refs = ["main:main", "bayplan/status:bayplan/status"];
+    shallow.git(&["fetch", "--quiet", "--depth", "2", &repo.url(), refs[0], refs[1]]);
+    let history = ledger_of(&shallow).await.history(Asked::default()).await.unwrap();
+    assert!(history.is_cut_off);
+    assert_eq!(history.entries.len(), 1, "{:?}", history.entries);
 }
 
 #[tokio::test]

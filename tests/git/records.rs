@@ -7,11 +7,11 @@ use bayplan::ledger::{self, Change};
 use bayplan::model::host::Endpoint;
 use bayplan::model::mapping::{PortOrigin, PublishedPort};
 use bayplan::model::record::{
-    ActionDone, Condition, Deployment, Facts, HostCondition, HostRecord, InstanceHealth, InstanceRecord, Record,
-    StackStatus, TakenPort,
+    ActionDone, BadMark, Condition, Deployment, Facts, HostCondition, HostRecord, InstanceHealth, InstanceRecord,
+    Record, StackStatus, TakenPort, Tried,
 };
 use bayplan::model::request::ResolvedImage;
-use bayplan::model::stack::{Protocol, Strategy as Placement};
+use bayplan::model::stack::{OnFailure, Protocol, Strategy as Placement};
 use bayplan::name::{Digest, HostName, InstanceId, Revision, ServiceName, StackName, StackSlug, VolumeName};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -49,6 +49,8 @@ pub fn record(stack: &str, host: &str) -> Record {
         }),
         next: None,
         bad: BTreeMap::new(),
+        accepted: BTreeSet::new(),
+        superseded: BTreeMap::new(),
         actions: BTreeSet::new(),
         conditions: Vec::new(),
     }
@@ -158,6 +160,16 @@ fn deployment(stack: StackSlug) -> impl Strategy<Value = Deployment> {
     )
 }
 
+fn bad_mark() -> impl Strategy<Value = BadMark> {
+    let mark = (free_text(), select(OnFailure::ALL.to_vec()));
+    mark.prop_map(|(reason, on_failure)| BadMark { reason, on_failure })
+}
+
+fn tried() -> impl Strategy<Value = Tried> {
+    let tried = (digest(), btree_map(host_name(), digest(), 0..2));
+    tried.prop_map(|(content, hosts)| Tried { content, hosts })
+}
+
 fn any_record() -> impl Strategy<Value = Record> {
     let name = "[A-Za-z][A-Za-z0-9 _-]{0,12}".prop_map(|text| StackName::new(&text).unwrap());
     name.prop_flat_map(|name| {
@@ -176,17 +188,24 @@ fn any_record() -> impl Strategy<Value = Record> {
             select(StackStatus::ALL.to_vec()),
             option::of(deployment(slug.clone())),
             option::of(deployment(slug)),
-            btree_map(digest(), free_text(), 0..3),
+            btree_map(tried(), bad_mark(), 0..3),
             btree_set(action, 0..3),
+            btree_set((service_name(), 1u32..4), 0..3),
+            btree_map(host_name(), vec(free_text(), 1..3), 0..2),
             vec(condition, 0..3),
         )
-            .prop_map(move |(status, running, next, bad, actions, conditions)| Record {
+            .prop_map(move |(status, running, next, bad, actions, accepted, superseded, conditions)| Record {
                 name: name.clone(),
                 status,
                 running,
                 next,
                 bad,
                 actions,
+                accepted: accepted
+                    .into_iter()
+                    .map(|(service, number)| InstanceId { stack: name.slug().clone(), service, number })
+                    .collect(),
+                superseded,
                 conditions,
             })
     })

@@ -213,3 +213,48 @@ async fn a_job_that_is_done_is_healthy_and_no_drift() {
     assert_ne!(stage.id("host-1", "shop-seed-1"), seed);
     stage.is_settled().await;
 }
+
+/// What `bayplan apply` ends with, and what it says.
+fn apply(stage: &Stage) -> (Option<i32>, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bayplan"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", stage.repository.cache())
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .arg("apply")
+        .arg(stage.repository.bare())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_says_by_its_exit_code_what_became_of_the_stack() {
+    let Some(stage) = Stage::set("the_command_says_by_its_exit_code_what_became_of_the_stack").await else { return };
+    // Only what needs no certificate, for the program is given no configuration.
+    for host in stage.fleet.hosts.iter().filter(|host| host.name != "host-1") {
+        stage.repository.remove(&format!("hosts/{}.yaml", host.name));
+    }
+    // Where nothing ran before, one that ends at once could be seen while it still runs.
+    let shop = |image: &str| {
+        let web = format!("position: 1, name: web, image: 'bayplan-test/{image}', update: {{minHealthy: 1}}");
+        format!("name: shop\nitemListElement: [{{{web}}}]\n")
+    };
+    let deploy = |image: &str| {
+        stage.repository.write("stacks/shop.yaml", &shop(image)).push(image);
+        tokio::task::block_in_place(|| apply(&stage))
+    };
+    let (code, said) = deploy("exits:1");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("shop/web-1") && said.contains("it exited"), "which and why: {said}");
+    assert!(said.contains("cannot open /etc/exits.conf"), "its last lines: {said}");
+    let (code, said) = tokio::task::block_in_place(|| apply(&stage));
+    assert_eq!(code, Some(3), "it is not tried again, and still is not what was asked for: {said}");
+    let (code, said) = deploy("web:1");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = deploy("exits:1', environment: {AGAIN: 'yes'}, user: '0");
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("rolled back") && !said.contains("deployed"), "{said}");
+    assert!(stage.is_running("host-1", "shop-web-1"));
+}

@@ -79,3 +79,21 @@ async fn a_tag_is_resolved_once_and_its_digest_runs_everywhere() {
     publish(&stage, "bayplan-test/web:1", &image);
     stage.is_settled().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_superseded_images_the_last_two_stay_for_going_back() {
+    let Some(mut stage) = Stage::set("of_superseded_images_the_last_two_stay_for_going_back").await else { return };
+    let repository = format!("{}/pruned", stage.fleet.registry.address);
+    let mut digests = Vec::new();
+    for (number, local) in ["web:1", "web:2", "db:1", "slow:1"].into_iter().enumerate() {
+        let image = format!("{repository}:{number}");
+        digests.push(publish(&stage, &format!("bayplan-test/{local}"), &image));
+        let done = stage.deploy("stacks/pruned.yaml", &shop("pruned", &image, &["host-1"], "")).await;
+        assert_eq!(done.status("pruned"), Some(StackStatus::Running), "{local}: {:#?}", done.outcome.ended);
+    }
+    let listed = stage.fleet.docker_text("host-1", &["images", "--digests", "--format", "{{.Repository}} {{.Digest}}"]);
+    let is_there = |digest: &str| listed.contains(&format!("{repository} {digest}"));
+    let there: Vec<bool> = digests.iter().map(|digest| is_there(digest)).collect();
+    assert_eq!(there, [false, true, true, true], "{listed}");
+    stage.is_settled().await;
+}

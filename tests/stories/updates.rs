@@ -151,15 +151,30 @@ async fn nobody_notices_an_update_good_or_bad() {
     let good = prober.counts(&stage.fleet).expect("counts");
     note(&format!("good releases: {} of {} failed", good.1, good.0));
 
-    // Bad, each way: it exits, it never gets healthy.
-    for bad in ["exits:1", "unhealthy:1"] {
-        let done = stage.deploy(PATH, &shop(&format!("bayplan-test/{bad}"), "")).await;
-        assert_eq!(done.status("shop"), Some(StackStatus::RolledBack), "{bad}: {:#?}", done.outcome.ended);
+    // Bad, each way: it exits, it never gets healthy, its health does not last, its migration fails.
+    let flaps = ", healthCheck: {type: command, command: [sh, -c, 'test $(( $(date +%s) / 3 % 2 )) = 0'], interval: 1, \
+                 retries: 1}, update: {minHealthy: 5}";
+    let migrates = ", potentialAction: [{name: migrate, command: [sh, -c, 'exit 7']}]";
+    for (bad, more) in [("exits:1", ""), ("unhealthy:1", ""), ("web:2", flaps), ("web:2", migrates)] {
+        let done = stage.deploy(PATH, &shop(&format!("bayplan-test/{bad}"), more)).await;
+        assert_eq!(done.status("shop"), Some(StackStatus::RolledBack), "{bad}{more}: {:#?}", done.outcome.ended);
+        assert_eq!(done.failures("shop").len(), 1, "{bad}{more}: {:#?}", done.failures("shop"));
         assert!(!done.steps.iter().any(|step| step.contains("let shop-web-1.")), "{:#?}", done.steps);
     }
+    // An image that is not to be had is known before anything begins.
+    let done = stage.deploy(PATH, &shop("bayplan-test/web:99", "")).await;
+    assert_eq!(done.steps, Vec::<String>::new());
+    assert!(done.holds().iter().any(|hold| hold.starts_with("image-unresolved")), "{:?}", done.holds());
     let (asked, failed) = prober.stop(&stage.fleet);
     note(&format!("all releases: {failed} of {asked} failed"));
     assert_eq!((good.1, failed), (0, 0), "of {asked}");
+    let done = stage.deploy(PATH, &shop("bayplan-test/web:1", "")).await;
+    assert_eq!(
+        done.status("shop"),
+        Some(StackStatus::Running),
+        "the next good push deploys: {:#?}",
+        done.outcome.ended
+    );
     stage.is_settled().await;
 }
 
@@ -217,6 +232,33 @@ async fn a_host_port_survives_every_update() {
             stage.is_settled().await;
         }
     }
+}
+
+/// A proxy comes in front of what was published so far: the most usual reason for a port to change hands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_port_goes_to_another_service_of_the_stack() {
+    let Some(mut stage) = Stage::set("a_host_port_goes_to_another_service_of_the_stack").await else { return };
+    let published = ", ports: [{containerPort: 8080, hostPort: 8090}]";
+    let done = stage.deploy(PATH, &shop("bayplan-test/web:1", published)).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    let at = address(&stage.fleet, "host-1");
+    assert_eq!(asked(&at, 8090), "web 1");
+    let proxy = format!(
+        "  - {{position: 2, name: proxy, image: \"bayplan-test/web:2\", targetHost: host-1, \
+         softwareRequirements: [{{name: web}}]{published}}}\n"
+    );
+    let done = stage.deploy(PATH, &format!("{}{proxy}", shop("bayplan-test/web:1", ""))).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    let gaps: Vec<String> =
+        done.outcome.first.plan.stacks.values().flat_map(|s| &s.changes).map(|c| c.gap.to_string()).collect();
+    assert!(gaps.contains(&"gap: host port 8090 goes to shop/proxy-1".to_owned()), "{gaps:?}");
+    assert_eq!(asked(&at, 8090), "web 2");
+    stage.is_settled().await;
+    // And back, as one that takes the proxy away again.
+    let done = stage.deploy(PATH, &shop("bayplan-test/web:1", published)).await;
+    assert_eq!(done.status("shop"), Some(StackStatus::Running), "{:#?}", done.outcome.ended);
+    assert_eq!(asked(&at, 8090), "web 1");
+    stage.is_settled().await;
 }
 
 /// What answers at a published port, from outside.

@@ -1,5 +1,6 @@
 //! Wrong files: what is wrong is kept as it was, the others go on, and nothing is removed by mistake.
 
+use bayplan::controller::once::Refused;
 use bayplan::model::record::StackStatus;
 
 use crate::stage::Stage;
@@ -38,13 +39,13 @@ async fn a_wrong_stack_file_touches_nothing_of_its_stack_and_stops_no_other() {
         stage.repository.write("stacks/right.yaml", &stack("right", "host-2", 8081, version)).push("Break left");
 
         let refused = stage.once().await;
-        assert!(refused.outcome.refused, "{text}");
+        assert_eq!(refused.outcome.refused, Some(Refused::WrongFiles), "{text}");
         assert!(refused.steps.is_empty(), "{:?}", refused.steps);
         assert_eq!(stage.containers(), before, "{text}");
         assert_eq!(stage.repository.ledger_log(), log, "{text}");
 
         let done = stage.keep_going().await;
-        assert!(!done.outcome.refused);
+        assert_eq!(done.outcome.refused, None);
         assert_eq!(done.status("right"), Some(StackStatus::Running), "{text}: {:#?}", done.outcome.ended);
         assert_eq!(done.changes(), ["right/web-1 replace"], "{text}");
         assert!(done.holds().iter().any(|hold| hold.contains("left")), "{text}: {:?}", done.holds());
@@ -109,7 +110,7 @@ async fn a_wrong_host_file_holds_everything() {
     stage.repository.write("hosts/host-3.yaml", "name: [host-3");
     stage.repository.write(path, &stack("right", "host-2", 8081, 2)).push("Break a host file");
     let refused = stage.once().await;
-    assert!(refused.outcome.refused);
+    assert_eq!(refused.outcome.refused, Some(Refused::WrongFiles));
     let done = stage.keep_going().await;
     assert!(done.steps.is_empty(), "{:?}", done.steps);
     assert!(

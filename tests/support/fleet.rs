@@ -231,7 +231,7 @@ impl Fleet {
             self.remove_listed(host, &["ps", "-aq", "--filter", filter], &["rm", "-f", "-v"]);
         }
         for filter in &filters[..2] {
-            self.remove_listed(host, &["network", "ls", "-q", "--filter", filter], &["network", "rm"]);
+            self.remove_networks(host, filter);
             self.remove_listed(host, &["volume", "ls", "-q", "--filter", filter], &["volume", "rm", "-f"]);
         }
         // By name and not by id: an image that was pulled is the one that was pushed, under one more name.
@@ -305,6 +305,30 @@ impl Fleet {
         let file = &self.host(host).engine_pid_file;
         let pid = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         succeed(Command::new("kill").args(["-s", signal, pid.trim()]));
+    }
+
+    /// An engine that was asked for several things at once may have miscounted who uses a network: it refuses to remove one
+    /// that nobody is on, until it is started again.
+    fn remove_networks(&self, host: &str, filter: &str) {
+        let listed = self.docker_text(host, &["network", "ls", "-q", "--filter", filter]);
+        let remove = |id: &str| self.try_docker(host, &["network", "rm", id]);
+        let stuck: Vec<&str> = listed
+            .split_whitespace()
+            .filter(|id| match remove(id) {
+                Ok(_) => false,
+                Err(error) if self.is_miscounted(host, id, &error) => true,
+                Err(error) => panic!("docker network rm {id} on {host}: {error}"),
+            })
+            .collect();
+        if !stuck.is_empty() {
+            self.restart(host);
+            stuck.iter().for_each(|id| drop(self.docker_text(host, &["network", "rm", id])));
+        }
+    }
+
+    fn is_miscounted(&self, host: &str, network: &str, error: &str) -> bool {
+        let users = || self.docker_text(host, &["network", "inspect", "--format", "{{len .Containers}}", network]);
+        error.contains("has active endpoints") && users() == "0"
     }
 
     fn remove_listed(&self, host: &str, list: &[&str], remove: &[&str]) {

@@ -19,13 +19,14 @@ use bayplan::model::host::Endpoint;
 use bayplan::model::record::{Ledger, Record};
 use bayplan::model::stack::Stack;
 use bayplan::model::world::{HostView, World};
-use bayplan::name::{Digest, HostName, Revision, StackName, StackSlug};
+use bayplan::name::{Digest, HostName, InstanceId, Revision, StackName, StackSlug};
 use bayplan::observe::{self, Observer, images};
 use bayplan::placement::{self, Placement};
+use bayplan::plan::memo::{Facts, Memo};
 use bayplan::plan::outcome::Applied;
 use bayplan::plan::step::Step;
 use bayplan::plan::want::{self, Gone, Want};
-use bayplan::plan::{self, Plan, StackPlan};
+use bayplan::plan::{self, Plan, StackPlan, brake};
 use bayplan::reconcile::previous;
 use bayplan::status::{self, hosts};
 use tokio::sync::mpsc;
@@ -33,8 +34,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::shape::{self, Repo};
+use crate::verdict::{OWNER, said_of_step};
 
-pub const OWNER: &str = "laws";
+static NOBODY: BTreeSet<StackSlug> = BTreeSet::new();
 
 /// One commit of the watched branch.
 pub struct Commit {
@@ -56,6 +58,7 @@ pub struct Line {
     pub said: Vec<String>,
     registry: MemoryRegistry,
     observer: Observer,
+    memo: Memo,
     silent_since: BTreeMap<HostName, Instant>,
 }
 
@@ -67,6 +70,7 @@ pub struct Pass {
     pub placement: Placement,
     pub world: World,
     pub before: BTreeMap<StackSlug, Arc<Stack>>,
+    pub accepted: BTreeSet<InstanceId>,
     pub plan: Plan,
     pub lost: BTreeSet<HostName>,
 }
@@ -101,6 +105,7 @@ impl Line {
             said: Vec::new(),
             registry: shape::registry(),
             observer: Observer::default(),
+            memo: Memo::default(),
             silent_since: BTreeMap::new(),
         };
         line.commit(repo.desired());
@@ -140,6 +145,7 @@ impl Line {
     /// The process is gone, and with it all that it remembered.
     pub fn restart(&mut self) {
         self.observer = Observer::default();
+        self.memo = Memo::default();
         self.silent_since.clear();
     }
 
@@ -173,6 +179,7 @@ impl Line {
             ledger: &self.ledger,
             owner: OWNER,
             revisions: &self.head().revisions,
+            closed: &BTreeMap::new(),
             last_good: &before,
             seen: &seen,
         });
@@ -186,6 +193,15 @@ impl Line {
             previous: &previous,
             leave_volumes: &BTreeSet::new(),
         });
+        self.memo.look(&Facts {
+            owner: OWNER,
+            inventory: &desired.inventory,
+            ledger: &self.ledger,
+            wants: &wants,
+            before: &before,
+            placement: &placement,
+            world: &world,
+        });
         let question = images::Question {
             wants: &wants,
             mapping: &placement.mapping,
@@ -194,17 +210,34 @@ impl Line {
             engines: &engines,
             logins: &Logins::new(),
         };
-        images::resolve(&question, &mut world).await;
-        let mut pass =
-            Pass { desired, ledger: self.ledger.clone(), wants, placement, world, before, plan: Plan::default(), lost };
-        pass.plan = self.plan(&pass);
+        images::resolve(&question, &mut world, &mut self.memo).await;
+        let mut pass = Pass {
+            desired,
+            ledger: self.ledger.clone(),
+            wants,
+            placement,
+            world,
+            before,
+            accepted: BTreeSet::new(),
+            plan: Plan::default(),
+            lost,
+        };
+        pass.accepted = self.accepted(&pass);
+        let mut memo = std::mem::take(&mut self.memo);
+        pass.plan = plan::plan_from(&self.plan_input(&pass, &pass.accepted), &mut memo);
+        self.memo = memo;
+        assert_eq!(pass.plan, self.plan(&pass), "what is known must be what would be planned");
         self.say_plan(&pass.plan);
         pass
     }
 
     /// The plan of what a pass saw, which is the pass's own.
     pub fn plan(&self, pass: &Pass) -> Plan {
-        plan::plan(&plan::Input {
+        plan::plan(&self.plan_input(pass, &pass.accepted))
+    }
+
+    fn plan_input<'a>(&'a self, pass: &'a Pass, accepted: &'a BTreeSet<InstanceId>) -> plan::Input<'a> {
+        plan::Input {
             wants: &pass.wants,
             inventory: &pass.desired.inventory,
             placement: &pass.placement,
@@ -214,10 +247,20 @@ impl Line {
             owner: OWNER,
             policy: &self.config.policy,
             brake: self.config.brake,
-            in_hand: &BTreeSet::new(),
-            allowed_removals: &self.allowed_removals,
+            in_hand: &NOBODY,
+            accepted,
             subnets: &self.config.subnets,
-        })
+        }
+    }
+
+    /// What may go: as the ledger remembers it, and by the digests that were allowed.
+    fn accepted(&self, pass: &Pass) -> BTreeSet<InstanceId> {
+        let mut accepted = brake::accepted(&pass.ledger);
+        let braked = brake::judge(&self.plan_input(pass, &accepted));
+        if let Some(braked) = braked.filter(|braked| self.allowed_removals.contains(&braked.digest)) {
+            accepted.extend(braked.removals);
+        }
+        accepted
     }
 
     /// One pass of `controller`: looks, writes, carries out, writes.
@@ -307,13 +350,24 @@ impl Line {
     /// Writes what the pass found and that stacks begin. Gives those that begin.
     fn write_pass(&mut self, pass: &Pass) -> BTreeMap<StackSlug, (Want, StackPlan)> {
         let mut records = self.ledger.records.clone();
-        let empty = StackPlan::default();
+        let empty = Arc::default();
         for (slug, want) in &pass.wants {
             let plan = pass.plan.stacks.get(slug).unwrap_or(&empty);
             let before = self.ledger.records.get(slug);
             let input = status_input(pass, before, want, plan, &pass.world, None);
-            let after = if plan.steps.is_empty() { status::end(&input) } else { status::begin(&input) };
+            let is_at_rest = plan.steps.is_empty();
+            let after = if is_at_rest { status::end(&input) } else { status::begin(&input) };
+            if self.memo.is_settled(slug, plan) && is_at_rest {
+                assert_eq!(after.as_ref(), before, "{slug} is settled");
+            } else if after.as_ref() == before && is_at_rest {
+                self.memo.settle(slug, plan);
+            }
             set(&mut records, slug, after);
+        }
+        for id in pass.accepted.difference(&brake::accepted(&self.ledger)) {
+            if let Some(record) = records.get_mut(&id.stack).filter(|_| self.ledger.records.contains_key(&id.stack)) {
+                record.accepted.insert(id.clone());
+            }
         }
         let changed = records != self.ledger.records;
         self.ledger.records = records;
@@ -332,7 +386,7 @@ impl Line {
                     name: StackName::new(slug.as_str()).expect("a slug is a name"),
                     why: Gone::NotAskedFor,
                 };
-                (slug.clone(), (pass.wants.get(slug).cloned().unwrap_or_else(leftover), plan.clone()))
+                (slug.clone(), (pass.wants.get(slug).cloned().unwrap_or_else(leftover), StackPlan::clone(plan)))
             })
             .collect()
     }
@@ -466,10 +520,6 @@ impl Line {
 pub trait Witness {
     fn before(&mut self, line: &Line, pass: &Pass, stack: &StackSlug, step: &Step);
     fn after(&mut self, line: &Line, pass: &Pass, stack: &StackSlug, step: &Step);
-}
-
-pub fn said_of_step(step: &Step) -> String {
-    format!("{}: {} because {}", step.host, step.act.describe(), step.because)
 }
 
 fn set(records: &mut BTreeMap<StackSlug, Record>, slug: &StackSlug, record: Option<Record>) {

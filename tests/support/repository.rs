@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -54,6 +54,19 @@ impl Repository {
         git(&self.work(), &["commit", "-q", "--allow-empty", "-m", message]);
         git(&self.work(), &["push", "-q", "origin", "main"]);
         git(&self.work(), &["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// The newest commit of `main`.
+    pub fn head(&self) -> String {
+        git(&self.bare(), &["rev-parse", "main"]).trim().to_owned()
+    }
+
+    /// What the program says when it is called in the working copy, with an environment of its own.
+    pub fn bayplan(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bayplan"));
+        command.args(arguments).current_dir(self.work()).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.cache());
+        command.output().expect("the program runs")
     }
 
     /// A file of the ledger, as it is now.

@@ -4,6 +4,7 @@
 //! holds the word [`SECRET`], so that a leak is found by searching for one word.
 //!
 //! Never gives what validation refuses: a stack that names a host which is not there is *wrong*, as it would be.
+#![allow(dead_code, reason = "each test binary compiles this file and uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,16 +103,20 @@ pub fn stack_named(number: u8) -> String {
     format!("stack-{number}")
 }
 
-pub fn engine_named(number: u8) -> Endpoint {
-    Endpoint::Memory(format!("engine-{number}"))
+pub fn engine_name(number: u8) -> String {
+    format!("engine-{number}")
 }
 
-fn secret(number: u8) -> String {
+pub fn engine_named(number: u8) -> Endpoint {
+    Endpoint::Memory(engine_name(number))
+}
+
+pub fn secret(number: u8) -> String {
     format!("{SECRET}-{number}")
 }
 
 /// The text of an image. An image prints the secret that its service is given, as applications do.
-fn image_text(image: Image, number: u8) -> String {
+pub fn image_text(image: Image, number: u8) -> String {
     match image {
         Image::Good(version) => format!("example/good:{version}"),
         Image::HealthyLater => "example/later:1".to_owned(),
@@ -246,9 +251,13 @@ pub fn images() -> BoxedStrategy<Image> {
         6 => (0u8..4).prop_map(Image::Good),
         2 => Just(Image::HealthyLater),
         1 => Just(Image::Completes),
-        1 => proptest::sample::select(vec![Image::NeverHealthy, Image::Exits, Image::Missing]),
+        1 => bad_images(),
     ]
     .boxed()
+}
+
+fn bad_images() -> BoxedStrategy<Image> {
+    proptest::sample::select(vec![Image::NeverHealthy, Image::Exits, Image::Missing]).boxed()
 }
 
 /// Services whose images work, or may fail.
@@ -323,6 +332,28 @@ pub enum Edit {
 }
 
 impl Repo {
+    /// The same edit of something that is there, if there is anything.
+    pub fn aimed(&self, edit: &Edit) -> Edit {
+        let nth = |number: u8, keys: Vec<u8>| keys.get(usize::from(number) % keys.len().max(1)).copied();
+        let stack = |number: u8| nth(number, self.stacks.keys().copied().collect()).unwrap_or(number);
+        let service = |of: u8, number: u8| {
+            let services = self.stacks.get(&of).map(|shape| shape.services.keys().copied().collect());
+            nth(number, services.unwrap_or_default()).unwrap_or(number)
+        };
+        let both = |s: u8, n: u8| (stack(s), service(stack(s), n));
+        match edit.clone() {
+            Edit::Stack(..) | Edit::Host(..) | Edit::RemoveHost(_) => edit.clone(),
+            Edit::RemoveStack(number) => Edit::RemoveStack(stack(number)),
+            Edit::Service(number, name, shape) => Edit::Service(stack(number), name, shape),
+            Edit::RemoveService(s, n) => Edit::RemoveService(both(s, n).0, both(s, n).1),
+            Edit::Image(s, n, image) => Edit::Image(both(s, n).0, both(s, n).1, image),
+            Edit::Secret(s, n, secret) => Edit::Secret(both(s, n).0, both(s, n).1, secret),
+            Edit::Replicas(s, n, replicas) => Edit::Replicas(both(s, n).0, both(s, n).1, replicas),
+            Edit::Target(s, n, target) => Edit::Target(both(s, n).0, both(s, n).1, target),
+            Edit::Placement(number, placement) => Edit::Placement(stack(number), placement),
+        }
+    }
+
     /// The repository after the commit. What is not there is not changed.
     pub fn edited(&self, edit: &Edit) -> Self {
         let mut repo = self.clone();
@@ -377,6 +408,7 @@ pub fn edits() -> BoxedStrategy<Edit> {
         3 => (at(), services(images())).prop_map(|((s, n), shape)| Edit::Service(s, n, shape)),
         1 => at().prop_map(|(s, n)| Edit::RemoveService(s, n)),
         4 => (at(), images()).prop_map(|((s, n), image)| Edit::Image(s, n, image)),
+        1 => (at(), bad_images()).prop_map(|((s, n), image)| Edit::Image(s, n, image)),
         2 => (at(), 0u8..4).prop_map(|((s, n), secret)| Edit::Secret(s, n, secret)),
         2 => (at(), 1u32..=3).prop_map(|((s, n), replicas)| Edit::Replicas(s, n, replicas)),
         2 => (at(), proptest::option::of(0u8..3)).prop_map(|((s, n), target)| Edit::Target(s, n, target)),

@@ -47,7 +47,7 @@ pub async fn site(repository: &Repository, config: Config) -> Site {
 
 /// Settles the fleet once, as `bayplan apply` does.
 pub async fn apply(site: &mut Site, wrong_files: WrongFiles) -> Outcome {
-    let options = Options { wrong_files, allowed_removals: BTreeSet::new() };
+    let options = Options { wrong_files, allowed_removals: BTreeSet::new(), reviewed: None };
     let (events, mut seen) = mpsc::unbounded_channel();
     let outcome = once::once(site, &options, &events, &CancellationToken::new()).await.expect("the passes are done");
     drop(events);

@@ -140,7 +140,7 @@ impl Stage {
     /// Settles the fleet until so many steps were begun; then stops at the next border, as a service does that is told
     /// to end. Gives how many steps were begun.
     pub async fn once_until(&mut self, begun: usize) -> usize {
-        let options = Options { wrong_files: WrongFiles::Refuse, allowed_removals: BTreeSet::new() };
+        let options = Options { wrong_files: WrongFiles::Refuse, allowed_removals: BTreeSet::new(), reviewed: None };
         let (events, mut seen) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let watching = tokio::spawn({
@@ -162,7 +162,7 @@ impl Stage {
     }
 
     async fn settle(&mut self, wrong_files: WrongFiles) -> Done {
-        let options = Options { wrong_files, allowed_removals: BTreeSet::new() };
+        let options = Options { wrong_files, allowed_removals: BTreeSet::new(), reviewed: None };
         let (events, mut seen) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let outcome = once::once(&mut self.site, &options, &events, &stop).await.expect("the passes are done");

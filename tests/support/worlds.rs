@@ -16,9 +16,9 @@ use bayplan::model::host::{Endpoint, Host, HostStatus};
 use bayplan::model::mapping::{Mapping, Placed, PortOrigin, PublishedPort};
 use bayplan::model::record::{Deployment, Facts, HostCondition, HostRecord, Ledger, Record, StackStatus, TakenPort};
 use bayplan::model::stack::{
-    Access, Constraints, Creation, HostPort, Mount, MountSource, NetworkMode, OnHostLoss, Port, Protocol, PullPolicy,
-    Requirement, Resources, Restart, Service, Settings, Stack, StackNetwork, StackVolume, StartOrder, Strategy, Update,
-    UpdateOrder, WaitForHealthy,
+    Access, Constraints, Creation, HostPort, Mount, MountSource, NetworkMode, OnFailure, OnHostLoss, Port, Protocol,
+    PullPolicy, Requirement, Resources, Restart, Service, Settings, Stack, StackNetwork, StackVolume, StartOrder,
+    Strategy, Update, UpdateOrder, WaitForHealthy,
 };
 use bayplan::name::image::ImageRef;
 use bayplan::name::{
@@ -192,7 +192,12 @@ pub fn service(name: &str) -> Service {
         replicas: 1,
         stop_grace_period: Duration::from_secs(10),
         pull: PullPolicy::Missing,
-        update: Update { order: UpdateOrder::Auto, min_healthy: None, deadline: Duration::from_secs(300) },
+        update: Update {
+            order: UpdateOrder::Auto,
+            min_healthy: None,
+            deadline: Duration::from_secs(300),
+            on_failure: OnFailure::Rollback,
+        },
         on_host_loss: OnHostLoss::Move,
         at: places(),
     }
@@ -226,6 +231,7 @@ pub fn stack(name: &str, placement: Strategy, services: impl IntoIterator<Item =
         name,
         volumes,
         start_order: StartOrder::Dependencies,
+        suspended: None,
         services,
         at: places(),
     }
@@ -268,6 +274,8 @@ pub fn recorded(stack: &Stack, placement: Strategy, datacenter: Option<String>) 
         }),
         next: None,
         bad: BTreeMap::new(),
+        accepted: BTreeSet::new(),
+        superseded: BTreeMap::new(),
         actions: BTreeSet::new(),
         conditions: Vec::new(),
     }

@@ -18,7 +18,7 @@ pub async fn hosts(global: &Global, repo: &Repo) -> Result<Exit, Trouble> {
     let shown = Shown { inventory, world: &world, ledger: &pass.ledger };
     match global.format {
         Format::Json => out::say(&hosts::json(&shown)),
-        Format::Human | Format::Github | Format::Sarif => out::say(&hosts::table(&shown)),
+        Format::Human | Format::Github | Format::Sarif | Format::Markdown => out::say(&hosts::table(&shown)),
     }
     if inventory.wrong.is_empty() {
         return Ok(Exit::AsAsked);

@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
-use crate::cli::args::SchemaName;
+use crate::cli::args::{ForgeName, SchemaName};
 use crate::cli::command::schema;
 use crate::cli::exit::Exit;
 use crate::cli::out;
@@ -15,14 +15,22 @@ use crate::cli::trouble::Trouble;
 
 const HOST: &str = include_str!("../example/host.yaml");
 const STACK: &str = include_str!("../example/stack.yaml");
+const GITHUB: &str = include_str!("../example/github.yaml");
+const GITLAB: &str = include_str!("../example/gitlab.yaml");
+const GITEA: &str = include_str!("../example/gitea.yaml");
 
-pub fn init(folder: &Path) -> Result<Exit, Trouble> {
-    let files = [
+pub fn init(folder: &Path, forge: Option<ForgeName>) -> Result<Exit, Trouble> {
+    let mut files = vec![
         ("hosts/host-1.yaml", HOST),
         ("stacks/hello.yaml", STACK),
         ("schemas/host.schema.json", schema::text(SchemaName::Host)),
         ("schemas/stack.schema.json", schema::text(SchemaName::Stack)),
     ];
+    files.extend(forge.map(|forge| match forge {
+        ForgeName::Github => (".github/workflows/bayplan.yaml", GITHUB),
+        ForgeName::Gitlab => (".gitlab-ci.yml", GITLAB),
+        ForgeName::Gitea => (".gitea/workflows/bayplan.yaml", GITEA),
+    }));
     let mut text = String::new();
     for (path, content) in files {
         let line = match write(&folder.join(path), content)? {
@@ -61,7 +69,7 @@ fn write(path: &Path, content: &str) -> Result<Written, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::init;
+    use super::{GITEA, GITHUB, GITLAB, init};
     use crate::reconcile::understand::understand;
     use crate::source;
     use crate::validate::cache::Cache;
@@ -69,7 +77,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_is_right_and_nothing_is_overwritten() {
         let folder = tempfile::tempdir().expect("a folder");
-        init(folder.path()).expect("written");
+        init(folder.path(), None).expect("written");
         let snapshot = source::read_work_tree(folder.path()).await.expect("read");
         let (desired, report) = understand(&mut Cache::default(), &snapshot);
         assert!(report.is_empty(), "{report:?}");
@@ -77,7 +85,22 @@ mod tests {
 
         let host = folder.path().join("hosts/host-1.yaml");
         std::fs::write(&host, "mine").expect("written");
-        init(folder.path()).expect("written again");
+        init(folder.path(), None).expect("written again");
         assert_eq!(std::fs::read_to_string(&host).expect("read"), "mine");
+    }
+
+    #[test]
+    fn what_each_forge_runs_are_the_same_commands() {
+        for text in [GITHUB, GITLAB, GITEA] {
+            for command in [
+                "bayplan validate",
+                "bayplan plan --base \"$BASE\" --head HEAD --branch",
+                "--comment",
+                "tokenEnv: BAYPLAN_TOKEN",
+                "bayplan/status:bayplan/status",
+            ] {
+                assert!(text.contains(command), "{command} is not in\n{text}");
+            }
+        }
     }
 }

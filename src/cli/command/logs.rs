@@ -2,20 +2,19 @@
 //!
 //! Never shows the value of a variable, even where a container prints it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use crate::cli::args::{Global, Repo};
 use crate::cli::exit::Exit;
-use crate::cli::show::paint::{FAINT, painted, plain};
+use crate::cli::show::paint::{FAINT, painted};
 use crate::cli::trouble::Trouble;
-use crate::cli::{open, out, signals};
+use crate::cli::{open, out, signals, which};
 use crate::engine::EngineError;
-use crate::model::record::{InstanceRecord, Ledger, Record};
+use crate::model::record::{InstanceRecord, Ledger};
 use crate::name::InstanceId;
-use crate::plan::StackPlan;
 use crate::reconcile::{self, Context, Look, Pass};
 use crate::secret::{self, Secret};
 
@@ -65,7 +64,7 @@ pub async fn logs(global: &Global, repo: &Repo, what: &str, until: Until, tail: 
 
 /// The values of variables of what is asked for now, and of what ran before it.
 fn secrets(pass: &Pass) -> Secrets {
-    let planned = pass.plan.stacks.values().flat_map(StackPlan::secrets);
+    let planned = pass.plan.stacks.values().flat_map(|stack| stack.secrets());
     let stacks = pass.desired.stacks.values().chain(pass.before.values());
     let services = stacks.flat_map(|stack| &stack.services);
     planned.chain(services.flat_map(|service| service.environment.values().cloned())).collect()
@@ -119,30 +118,12 @@ fn said(spoken: &[Spoken], one: &Spoken, line: String) -> String {
 
 /// The recorded instances that `STACK`, `STACK/SERVICE` or `STACK/SERVICE-N` means.
 fn choose(ledger: &Ledger, what: &str) -> Result<Vec<(InstanceId, InstanceRecord)>, Trouble> {
-    let (stack, part) = match what.split_once('/') {
-        Some((stack, part)) => (stack, Some(part)),
-        None => (what, None),
-    };
-    let is_meant = |record: &&Record| record.name.as_str() == stack || record.name.slug().as_str() == stack;
-    let Some(record) = ledger.records.values().find(is_meant) else {
-        let known: Vec<&str> = ledger.records.keys().map(|slug| slug.as_str()).collect();
-        let known =
-            if known.is_empty() { "nothing is deployed".to_owned() } else { format!("there is {}", known.join(", ")) };
-        return Err(Trouble::usage(format!("there is no stack {}: {known}", plain(stack))));
-    };
+    let (word, part) = which::split(what);
+    let slug = which::stack(word, ledger.records.values().map(|record| &record.name))?;
+    let record = &ledger.records[&slug];
     let deployment = record.next.as_ref().or(record.running.as_ref());
-    let all = deployment.into_iter().flat_map(|deployment| &deployment.instances);
-    let all: Vec<(&InstanceId, &InstanceRecord)> = all.collect();
-    let of_service = |name: &str| -> Vec<_> { all.iter().filter(|(id, _)| id.service.as_str() == name).collect() };
-    let chosen: Vec<_> = match part {
-        None => all.iter().collect(),
-        // A service may be called `web-1`: what is a whole name wins.
-        Some(part) if !of_service(part).is_empty() => of_service(part),
-        Some(part) => all.iter().filter(|(id, _)| format!("{}-{}", id.service, id.number) == part).collect(),
-    };
-    if chosen.is_empty() {
-        let known: Vec<String> = all.iter().map(|(id, _)| format!("{}-{}", id.service, id.number)).collect();
-        return Err(Trouble::usage(format!("{} means no instance: there is {}", plain(what), known.join(", "))));
-    }
-    Ok(chosen.into_iter().map(|(id, record)| ((*id).clone(), (*record).clone())).collect())
+    let all: BTreeMap<&InstanceId, &InstanceRecord> =
+        deployment.into_iter().flat_map(|deployment| &deployment.instances).collect();
+    let chosen = which::instances(what, part, all.keys().copied())?;
+    Ok(chosen.into_iter().map(|id| (id.clone(), all[id].clone())).collect())
 }

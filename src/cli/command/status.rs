@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::args::{Format, Global, Repo};
+use crate::cli::command::history::NO_LEDGER;
 use crate::cli::exit::Exit;
 use crate::cli::show::map;
 use crate::cli::trouble::Trouble;
@@ -19,11 +20,11 @@ pub async fn status(global: &Global, repo: &Repo) -> Result<Exit, Trouble> {
     let mut site = open::site(global, repo, config).await?;
     let (ledger, map) = draw(&mut site).await?;
     if ledger.commit.is_none() {
-        out::note("note: there is no branch bayplan/status here: nothing was deployed yet, or it was not fetched\n");
+        out::note(NO_LEDGER);
     }
     match global.format {
         Format::Json => out::say(&map::json(&map, ledger.commit.as_ref())),
-        Format::Human | Format::Github | Format::Sarif => out::say(&map::map(&map)),
+        Format::Human | Format::Github | Format::Sarif | Format::Markdown => out::say(&map::map(&map)),
     }
     Ok(Exit::AsAsked)
 }

@@ -22,7 +22,8 @@ pub async fn validate(global: &Global, path: &Path) -> Result<Exit, Trouble> {
     let (desired, report) = understand(&mut Cache::new(config.policy.clone()), &snapshot);
     let texts: Texts = snapshot.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
     match global.format {
-        Format::Human => {
+        // Refused before; people read it all the same.
+        Format::Human | Format::Markdown => {
             out::say(&progress::report(&report, &texts));
             if !report.has_errors() {
                 let stacks = count(desired.stacks.len(), "stack", "stacks");

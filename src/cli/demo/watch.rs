@@ -62,7 +62,13 @@ impl Watch {
                 Event::Passed(pass) => pass.revision.as_str() == commit,
                 Event::Progress(_) | Event::Ended(_) => true,
                 // Before the first push there is no commit to look at, and that is as it should be.
-                Event::PassFailed(_) | Event::Committed { .. } | Event::PushFailed(_) => false,
+                Event::PassFailed(_)
+                | Event::Committed { .. }
+                | Event::OtherController(_)
+                | Event::FetchFailed(_)
+                | Event::FetchedAgain
+                | Event::PushFailed(_)
+                | Event::PushedAgain => false,
             };
             if is_new {
                 out::say(&indented(&self.narrator.tell(&event)));
@@ -85,7 +91,13 @@ impl Watch {
                     }
                 }
                 Event::PassFailed(why) => last_failure = format!("; the last pass failed: {why}"),
-                Event::Progress(_) | Event::Committed { .. } | Event::PushFailed(_) => {}
+                Event::FetchFailed(why) => last_failure = format!("; the last fetch failed: {why}"),
+                Event::Progress(_)
+                | Event::Committed { .. }
+                | Event::OtherController(_)
+                | Event::FetchedAgain
+                | Event::PushFailed(_)
+                | Event::PushedAgain => {}
             }
         }
     }

@@ -121,7 +121,9 @@ pub fn table(shown: &Shown<'_>) -> String {
 fn status(status: HostStatus) -> String {
     match status {
         HostStatus::Active => status.as_str().to_owned(),
-        HostStatus::Maintenance | HostStatus::Draining | HostStatus::Offline => painted(WARN, status.as_str()),
+        HostStatus::Maintenance | HostStatus::Draining | HostStatus::Offline | HostStatus::Left => {
+            painted(WARN, status.as_str())
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Takes a plan and where it comes from. Gives lines that begin with what matters most.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::cli::show::paint::{self, CHANGED, FAINT, GONE, MOVED, NEW, STRONG, WARN, count, painted, plain, short};
@@ -9,6 +10,7 @@ use crate::cli::show::remedy::remedy;
 use crate::cli::show::table;
 use crate::name::{Revision, StackSlug};
 use crate::plan::change::{Bucket, Change, FieldChange, Gap};
+use crate::plan::closed::Closed;
 use crate::plan::hold::Hold;
 use crate::plan::{Plan, StackPlan};
 
@@ -22,7 +24,12 @@ pub struct Shown<'a> {
     pub branch: &'a str,
     pub revision: &'a Revision,
     pub against: Against<'a>,
+    /// What the operator's schedule lets be deployed only later.
+    pub later: &'a BTreeMap<StackSlug, Closed>,
 }
+
+/// Nothing waits.
+pub static NOTHING: BTreeMap<StackSlug, Closed> = BTreeMap::new();
 
 /// What the revision was compared with.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +58,9 @@ pub fn plan(shown: &Shown<'_>) -> String {
     for hold in &shown.plan.holds {
         text.push('\n');
         text.push_str(&held("", hold));
+    }
+    for (slug, closed) in shown.later {
+        let _ = writeln!(text, "\n{} {slug} is deployed later: {closed}", painted(WARN, "!"));
     }
     let _ = write!(text, "\n{}\n", summary(shown.plan));
     text

@@ -35,6 +35,7 @@ pub fn members(shown: &Shown<'_>) -> Value {
         "digest": plan.digest().as_str(),
         "hostMapping": host_mapping(plan),
         "summary": counts(plan),
+        "later": shown.later.iter().map(|(slug, why)| (slug.to_string(), json!(why.to_string()))).collect::<Map<_, _>>(),
         "changes": stacks().flat_map(|(slug, s)| s.changes.iter().map(|c| change(slug, c))).collect::<Vec<_>>(),
         "holds": plan.all_holds().map(|(slug, hold)| held(slug, hold)).collect::<Vec<_>>(),
         "steps": stacks().flat_map(|(slug, s)| steps(slug, s)).collect::<Vec<_>>(),
@@ -172,5 +173,6 @@ fn act(act: &Act) -> &'static str {
         Act::Remove { .. } => "remove",
         Act::Rename { .. } => "rename",
         Act::RemoveNetwork { .. } => "remove-network",
+        Act::RemoveImage { .. } => "remove-image",
     }
 }

@@ -11,7 +11,7 @@ use crate::apply::Progress;
 use crate::cli::show::json::line;
 use crate::cli::show::map;
 use crate::cli::show::paint::{BAD, FAINT, GOOD, STRONG, WARN, painted, plain};
-use crate::cli::show::plan::{self, Against, Shown};
+use crate::cli::show::plan::{self, Against, NOTHING, Shown};
 use crate::cli::show::plan_json;
 use crate::controller::{Ended, Event};
 use crate::diagnostic::human::{self, Colour};
@@ -64,9 +64,19 @@ impl Narrator {
                 let subject = message.lines().next().unwrap_or_default();
                 format!("{} {}  {}\n", painted(FAINT, "ledger"), painted(FAINT, revision.short()), plain(subject))
             }
+            Event::OtherController(other) => format!(
+                "{} another controller ({}) writes this ledger too; both want the same, but one is enough\n",
+                painted(WARN, "not alone:"),
+                plain(other)
+            ),
             Event::PushFailed(why) => {
                 format!("{} {}\n", painted(WARN, "the ledger could not be pushed:"), plain(why))
             }
+            Event::PushedAgain => format!("{}\n", painted(GOOD, "the ledger is pushed again")),
+            Event::FetchFailed(why) => {
+                format!("{} {}\n", painted(WARN, "the repository could not be fetched:"), plain(why))
+            }
+            Event::FetchedAgain => format!("{}\n", painted(GOOD, "the repository can be fetched again")),
         }
     }
 
@@ -150,7 +160,7 @@ fn takes_long(what: &str) -> bool {
 
 /// A pass's plan, with what it was made from.
 pub fn shown<'a>(pass: &'a Pass, branch: &'a str, against: Against<'a>) -> Shown<'a> {
-    Shown { plan: &pass.plan, branch, revision: &pass.revision, against }
+    Shown { plan: &pass.plan, branch, revision: &pass.revision, against, later: &NOTHING }
 }
 
 /// The texts of the files of a pass, for showing places in them.
@@ -192,7 +202,11 @@ pub fn json(event: &Event, branch: &str) -> String {
         Event::Committed { revision, message } => {
             line("committed", json!({"commit": revision.as_str(), "message": message}))
         }
+        Event::OtherController(other) => line("other-controller", json!({"controller": other})),
         Event::PushFailed(why) => line("push-failed", json!({"why": why})),
+        Event::PushedAgain => line("pushed-again", json!({})),
+        Event::FetchFailed(why) => line("fetch-failed", json!({"why": why})),
+        Event::FetchedAgain => line("fetched-again", json!({})),
     }
 }
 

@@ -29,7 +29,13 @@ pub fn remedy(hold: &Hold) -> Option<String> {
         Hold::NoLedger { .. } => {
             "fetch the branch `bayplan/status`; or remove these containers by hand if they are not wanted".to_owned()
         }
+        Hold::StaysOnDraining { .. } => {
+            "move it by another `targetHost`; data in a local volume stays behind".to_owned()
+        }
+        Hold::BacksOff { instance, .. } => format!("`bayplan logs {instance}` says why it ends"),
         Hold::Requires { .. }
+        | Hold::LeftForALook { .. }
+        | Hold::Closed { .. }
         | Hold::HostLeft { .. }
         | Hold::ForeignName { .. }
         | Hold::NetworkMissing { .. }
@@ -37,6 +43,9 @@ pub fn remedy(hold: &Hold) -> Option<String> {
         | Hold::Paused { .. }
         | Hold::NotAllowed { .. }
         | Hold::OtherOwner { .. }
+        | Hold::HistoryRewritten { .. }
+        | Hold::BranchGone { .. }
+        | Hold::VolumeHeld { .. }
         | Hold::RemovalBraked { .. }
         | Hold::Brake(_) => return None,
     };

@@ -17,7 +17,8 @@ use bollard::models::{
 
 use crate::engine::{ContainerDetail, EngineEvent, ImageDetail, Usage};
 use crate::model::stack::Protocol;
-use crate::model::world::{About, ContainerSeen, Health, NetworkSeen, PortSeen, State, VolumeSeen};
+use crate::model::world::{About, ContainerSeen, Health, LabelsRead, NetworkSeen, PortSeen, State, VolumeSeen};
+use crate::secret::Secret;
 
 pub fn about(info: SystemInfo, version: SystemVersion) -> About {
     About {
@@ -59,6 +60,7 @@ pub fn container(summary: ContainerSummary) -> Result<ContainerSeen, String> {
         ports: listed_ports(summary.ports.unwrap_or_default()),
         networks: networks.into_iter().map(|(name, e)| (name, address(&e))).collect(),
         volumes: volumes_of(summary.mounts.unwrap_or_default()),
+        read: LabelsRead::default(),
         id,
     })
 }
@@ -73,7 +75,7 @@ pub fn is_stopped(summary: &ContainerSummary) -> bool {
 ///
 /// # Errors
 /// When it has no id or a state that is unknown.
-pub fn detail(look: ContainerInspectResponse) -> Result<ContainerDetail, String> {
+pub fn detail(mut look: ContainerInspectResponse) -> Result<ContainerDetail, String> {
     let id = look.id.ok_or("a container without an id")?;
     let told = look.state.ok_or_else(|| format!("{id} has no state"))?;
     let state = match told.status {
@@ -107,6 +109,7 @@ pub fn detail(look: ContainerInspectResponse) -> Result<ContainerDetail, String>
         restarts: unsigned(look.restart_count),
         error: told.error.unwrap_or_default(),
         last_probe,
+        variables: look.config.as_mut().and_then(|config| config.env.take()).map(values).unwrap_or_default(),
         seen: ContainerSeen {
             name: look.name.unwrap_or_default().trim_start_matches('/').to_owned(),
             image_id: look.image.unwrap_or_default(),
@@ -116,12 +119,21 @@ pub fn detail(look: ContainerInspectResponse) -> Result<ContainerDetail, String>
             ports: bound_ports(settings.ports.unwrap_or_default()),
             networks: networks.iter().map(|(name, e)| (name.clone(), address(e))).collect(),
             volumes: volumes_of(look.mounts.unwrap_or_default()),
+            read: LabelsRead::default(),
             id,
         },
     })
 }
 
 /// What a container answers to on a network, in order, without the id that some engines add.
+/// Of `NAME=value`. What images set for every program is no secret, and without it no log could be read.
+fn values(variables: Vec<String>) -> BTreeSet<Secret<String>> {
+    const OF_EVERY_PROGRAM: [&str; 4] = ["PATH", "HOME", "HOSTNAME", "LANG"];
+    let pairs = variables.iter().filter_map(|variable| variable.split_once('='));
+    let own = pairs.filter(|(name, _)| !OF_EVERY_PROGRAM.contains(name));
+    own.map(|(_, value)| Secret::new(value.to_owned())).collect()
+}
+
 pub fn aliases(endpoint: &EndpointSettings, id: &str) -> Vec<String> {
     let given = endpoint.aliases.iter().flatten();
     let names: BTreeSet<&String> = given.filter(|alias| !(alias.len() >= 12 && id.starts_with(*alias))).collect();

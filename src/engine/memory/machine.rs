@@ -18,7 +18,7 @@ use crate::model::request::{
     ContainerRequest, LABEL_DIGEST, LABEL_OWNER, MountKind, NetworkAttachment, NetworkRequest, VolumeRequest,
 };
 use crate::model::stack::Protocol;
-use crate::model::world::{ContainerSeen, NetworkSeen, PortSeen, VolumeSeen};
+use crate::model::world::{ContainerSeen, LabelsRead, NetworkSeen, PortSeen, VolumeSeen};
 use crate::name::Digest;
 use crate::name::image::ImageRef;
 
@@ -119,23 +119,27 @@ impl Machine {
     pub fn list(&self, now: Instant) -> Vec<ContainerSeen> {
         let mut all: Vec<&Container> = self.containers.values().collect();
         all.sort_by_key(|c| std::cmp::Reverse(c.order));
-        all.into_iter().map(|c| self.seen(c, now)).collect()
+        // A machine has as many networks as stacks, and a name is wanted for every container.
+        let names: BTreeMap<&str, &str> = self.networks.iter().map(|n| (n.id.as_str(), n.name.as_str())).collect();
+        let named = |id: &String| names.get(id.as_str()).map_or_else(|| id.clone(), |name| (*name).to_owned());
+        all.into_iter().map(|c| self.seen(c, now, &named)).collect()
     }
 
     pub fn detail(&self, container: &Container, now: Instant) -> ContainerDetail {
         let named = |id: &String| self.network_name(id);
         let endpoints = || container.endpoints.iter();
         ContainerDetail {
-            seen: self.seen(container, now),
+            seen: self.seen(container, now, &named),
             aliases: endpoints().map(|(id, e)| (named(id), e.aliases.iter().cloned().collect())).collect(),
             addresses: endpoints().filter_map(|(id, e)| Some((named(id), IpAddr::V4(e.address?)))).collect(),
             restarts: container.life.restarts,
             error: container.error.clone(),
             last_probe: String::new(),
+            variables: container.request.environment.values().cloned().collect(),
         }
     }
 
-    fn seen(&self, container: &Container, now: Instant) -> ContainerSeen {
+    fn seen(&self, container: &Container, now: Instant, named: &impl Fn(&String) -> String) -> ContainerSeen {
         let request = &container.request;
         let is_up = matches!(container.life.phase, Phase::Running { .. });
         let ports = if is_up && container.ports == PortsState::AsRequested {
@@ -154,7 +158,7 @@ impl Machine {
             Vec::new()
         };
         let mut networks: BTreeMap<String, Option<IpAddr>> =
-            container.endpoints.iter().map(|(id, e)| (self.network_name(id), e.address.map(IpAddr::V4))).collect();
+            container.endpoints.iter().map(|(id, e)| (named(id), e.address.map(IpAddr::V4))).collect();
         match request.network {
             NetworkAttachment::Host => drop(networks.insert("host".to_owned(), None)),
             NetworkAttachment::None => drop(networks.insert("none".to_owned(), None)),
@@ -170,6 +174,7 @@ impl Machine {
             ports,
             networks,
             volumes: volumes_of(request),
+            read: LabelsRead::default(),
         }
     }
 

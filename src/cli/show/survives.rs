@@ -1,0 +1,79 @@
+//! Whether every service survives the loss of any one host, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::cli::show::paint::{BAD, FAINT, GOOD, STRONG, WARN, count, painted, plain};
+use crate::name::{InstanceId, Revision};
+use crate::placement::Unplaced;
+use crate::placement::survival::Loss;
+
+/// What is shown, and what it was made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    pub losses: &'a [Loss],
+    /// What has no host even while all are there.
+    pub held: &'a BTreeMap<InstanceId, Unplaced>,
+    pub what: &'a str,
+    pub revision: &'a Revision,
+    pub ledger: Option<&'a Revision>,
+}
+
+impl Shown<'_> {
+    pub fn is_survived(&self) -> bool {
+        self.losses.iter().all(Loss::is_survived)
+    }
+}
+
+pub fn text(shown: &Shown<'_>) -> String {
+    let ledger = shown.ledger.map_or("no ledger".to_owned(), |commit| format!("the ledger at {}", commit.short()));
+    let mut text = format!("{} at {}, from {ledger}\n", plain(shown.what), shown.revision.short());
+    for loss in shown.losses {
+        let mark = if loss.is_survived() { painted(GOOD, "yes") } else { painted(BAD, "no ") };
+        let moved = match loss.moved.len() {
+            0 => "nothing moves".to_owned(),
+            moved => format!("{} elsewhere", count(moved, "instance runs", "instances run")),
+        };
+        let _ = writeln!(text, "  {mark} without {}: {moved}", painted(STRONG, &loss.host));
+        for ((stack, service), why) in &loss.down {
+            let _ = writeln!(text, "      {} {stack}/{service} is down: {}", painted(BAD, "!"), plain(why));
+        }
+        for ((stack, service), (left, of)) in &loss.fewer {
+            let _ = writeln!(text, "      {} {stack}/{service} has {left} of {of} instances", painted(WARN, "~"));
+        }
+    }
+    for (id, unplaced) in shown.held {
+        let _ = writeln!(text, "  {}", painted(FAINT, format!("{id} has no host even now: {}", plain(&unplaced.why))));
+    }
+    let lost = shown.losses.iter().filter(|loss| !loss.is_survived()).count();
+    let _ = match (shown.losses.len(), lost) {
+        (0, _) => writeln!(text, "Nothing is placed on any host."),
+        (_, 0) => writeln!(text, "{} the loss of any one host is survived.", painted(GOOD, "Yes:")),
+        (all, lost) => writeln!(text, "{} the loss of {lost} of {all} hosts is not survived.", painted(BAD, "No:")),
+    };
+    text
+}
+
+pub fn members(shown: &Shown<'_>) -> Value {
+    let of_loss = |loss: &Loss| {
+        let down = loss.down.iter();
+        let fewer = loss.fewer.iter();
+        json!({
+            "host": loss.host.as_str(),
+            "survived": loss.is_survived(),
+            "moved": loss.moved.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "down": down.map(|((stack, service), why)| json!({"stack": stack.as_str(), "service": service.as_str(), "reason": why})).collect::<Vec<_>>(),
+            "fewer": fewer.map(|((stack, service), (left, of))| json!({"stack": stack.as_str(), "service": service.as_str(), "left": left, "of": of})).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "of": shown.what,
+        "revision": shown.revision.as_str(),
+        "ledger": shown.ledger.map(Revision::as_str),
+        "survived": shown.is_survived(),
+        "hosts": shown.losses.iter().map(of_loss).collect::<Vec<_>>(),
+        "held": shown.held.keys().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}

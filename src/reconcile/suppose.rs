@@ -1,0 +1,122 @@
+//! What if: a fleet that is not as its files say.
+//!
+//! Takes the inventory of a pass and what is supposed. Gives the inventory as it would be, for a pass that acts on nothing.
+//!
+//! A host that is supposed to be gone counts as declared offline: it is treated as lost at once, however many are.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::files::SourceFile;
+use crate::model::desired::Inventory;
+use crate::model::host::{Endpoint, Host, HostStatus};
+use crate::model::world::{EngineView, World};
+use crate::name::HostName;
+use crate::source::Snapshot;
+
+/// One "what if".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Supposed {
+    /// The host is gone.
+    Without(HostName),
+    /// It is to be emptied.
+    Draining(HostName),
+    /// All hosts of a datacenter are.
+    DatacenterDraining(String),
+    /// There is this host file, instead of one of the same path if there is one.
+    HostFile(SourceFile),
+}
+
+impl fmt::Display for Supposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Without(host) => write!(f, "without {host}"),
+            Self::Draining(host) => write!(f, "with {host} draining"),
+            Self::DatacenterDraining(datacenter) => write!(f, "with datacenter {datacenter} draining"),
+            Self::HostFile(file) => write!(f, "with {} added", file.path),
+        }
+    }
+}
+
+/// What was supposed of something that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SupposeError {
+    #[error("there is no host {host} in the inventory; there is {known}")]
+    NoSuchHost { host: HostName, known: String },
+    #[error("no host is in datacenter {datacenter}; there is {known}")]
+    NoSuchDatacenter { datacenter: String, known: String },
+}
+
+/// The files with those that are supposed.
+pub(super) fn files(mut snapshot: Snapshot, supposed: &[Supposed]) -> Snapshot {
+    for one in supposed {
+        let Supposed::HostFile(file) = one else { continue };
+        snapshot.files.retain(|known| known.path != file.path);
+        let at = snapshot.files.partition_point(|known| known.path < file.path);
+        snapshot.files.insert(at, file.clone());
+    }
+    snapshot
+}
+
+/// The inventory as it is supposed to be.
+pub(super) fn inventory(mut inventory: Inventory, supposed: &[Supposed]) -> Result<Inventory, SupposeError> {
+    for one in supposed {
+        match one {
+            Supposed::HostFile(_) => {}
+            Supposed::Without(name) => set_status(&mut inventory, name, HostStatus::Offline)?,
+            Supposed::Draining(name) => set_status(&mut inventory, name, HostStatus::Draining)?,
+            Supposed::DatacenterDraining(datacenter) => {
+                let is_in = |host: &&Arc<Host>| host.datacenter.as_ref() == Some(datacenter);
+                let names: Vec<HostName> =
+                    inventory.hosts.values().filter(is_in).map(|host| host.name.clone()).collect();
+                if names.is_empty() {
+                    let known = inventory.hosts.values().filter_map(|host| host.datacenter.as_deref());
+                    let known = listed(known.collect());
+                    return Err(SupposeError::NoSuchDatacenter { datacenter: datacenter.clone(), known });
+                }
+                for name in names {
+                    set_status(&mut inventory, &name, HostStatus::Draining)?;
+                }
+            }
+        }
+    }
+    Ok(inventory)
+}
+
+fn set_status(inventory: &mut Inventory, name: &HostName, status: HostStatus) -> Result<(), SupposeError> {
+    match inventory.hosts.get_mut(name) {
+        Some(host) => {
+            Arc::make_mut(host).status = status;
+            Ok(())
+        }
+        None => {
+            let known = listed(inventory.hosts.keys().map(HostName::as_str).collect());
+            Err(SupposeError::NoSuchHost { host: name.clone(), known })
+        }
+    }
+}
+
+fn listed(names: BTreeSet<&str>) -> String {
+    if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") }
+}
+
+/// The engines of hosts that are supposed to be gone do not answer, unless another host has the same.
+pub(super) fn silence(world: &mut World, supposed: &[Supposed]) {
+    let gone: BTreeSet<&HostName> = supposed.iter().filter_map(lost).collect();
+    let of = |world: &World, host: &HostName| world.hosts.get(host).cloned();
+    for host in &gone {
+        let Some(endpoint) = of(world, host) else { continue };
+        let is_shared = |(other, its): (&HostName, &Endpoint)| *its == endpoint && !gone.contains(other);
+        if !world.hosts.iter().any(is_shared) {
+            world.engines.insert(endpoint, EngineView::Unreachable("it is supposed to be gone".to_owned()));
+        }
+    }
+}
+
+fn lost(supposed: &Supposed) -> Option<&HostName> {
+    match supposed {
+        Supposed::Without(host) => Some(host),
+        Supposed::Draining(_) | Supposed::DatacenterDraining(_) | Supposed::HostFile(_) => None,
+    }
+}

@@ -1,0 +1,157 @@
+//! What the operator or the stack itself closes is not deployed: freezes, windows, suspension, plans that nobody reviewed.
+
+#[path = "support/fleet.rs"]
+mod fleet;
+#[path = "support/repository.rs"]
+mod repository;
+#[path = "support/simulated.rs"]
+mod simulated;
+#[path = "support/site.rs"]
+mod site;
+
+use bayplan::controller::once::{Outcome, WrongFiles, clock};
+use bayplan::engine::Engine;
+use bayplan::model::config::{Config, Freeze, PlanDigest, Schedule};
+use bayplan::model::world::State;
+use bayplan::moment::Zone;
+
+use repository::{Repository, git};
+use simulated::Simulated;
+
+fn shop(image: &str, more: &str) -> String {
+    format!("name: shop\n{more}itemListElement: [{{name: web, position: 1, image: '{image}'}}]\n")
+}
+
+async fn deployed() -> (Repository, Simulated) {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    simulated.write_hosts(&repository);
+    repository.write("stacks/shop.yaml", &shop("web:1", "")).push("Deploy the shop");
+    apply(&repository, &simulated, Config::default()).await;
+    assert_eq!(running(&simulated).await, ["web:1"]);
+    (repository, simulated)
+}
+
+async fn apply(repository: &Repository, simulated: &Simulated, config: Config) -> Outcome {
+    let mut site = simulated.site(repository, config).await;
+    site::apply(&mut site, WrongFiles::Refuse).await
+}
+
+/// The images of what runs.
+async fn running(simulated: &Simulated) -> Vec<String> {
+    let mut images = Vec::new();
+    for engine in simulated.engines.values() {
+        for text in ["web:1", "web:2", "db:1"] {
+            let image = engine.image(text).await.expect("an answer").expect("it is there");
+            let containers = engine.holds().containers.into_iter();
+            let of_image = containers.filter(|c| c.state == State::Running && c.image_id == image.id);
+            images.extend(of_image.map(|_| text.to_owned()));
+        }
+    }
+    images
+}
+
+fn kill_all(simulated: &Simulated) {
+    for engine in simulated.engines.values() {
+        for container in engine.holds().containers {
+            engine.kill(&container.id).expect("it runs");
+        }
+    }
+}
+
+/// The holds of the last pass, as they are said.
+fn holds(outcome: &Outcome) -> String {
+    outcome.last.plan.all_holds().map(|(_, hold)| format!("{}: {hold}\n", hold.name())).collect()
+}
+
+/// Frozen from yesterday until tomorrow.
+fn frozen() -> Config {
+    let (today, _) = Zone::utc().local(clock());
+    let freeze = Freeze {
+        first: today.after(-1),
+        last: today.after(1),
+        reason: "Christmas".to_owned(),
+        stacks: Default::default(),
+    };
+    Config { schedule: Schedule { freezes: vec![freeze], ..Schedule::default() }, ..Config::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_freeze_nothing_new_is_deployed_and_what_runs_is_healed() {
+    let (repository, simulated) = deployed().await;
+    repository.write("stacks/shop.yaml", &shop("web:2", ""));
+    repository.write("stacks/new.yaml", "name: new\nitemListElement: [{name: a, position: 1, image: 'db:1'}]\n");
+    repository.push("Another version, and something new");
+    kill_all(&simulated);
+    let outcome = apply(&repository, &simulated, frozen()).await;
+    assert_eq!(running(&simulated).await, ["web:1"], "{}", holds(&outcome));
+    let said = holds(&outcome);
+    assert!(said.contains("frozen: shop is not deployed now: deployments are frozen (Christmas) until "), "{said}");
+    assert!(said.contains("frozen: new is not deployed now"), "{said}");
+    let _ = repository.remove("stacks/new.yaml").remove("stacks/shop.yaml").push("Nothing any more");
+    let outcome = apply(&repository, &simulated, frozen()).await;
+    assert_eq!(running(&simulated).await, ["web:1"], "a removal waits, too: {}", holds(&outcome));
+    repository.write("stacks/shop.yaml", &shop("web:2", "")).push("The shop again");
+    let outcome = apply(&repository, &simulated, Config::default()).await;
+    assert_eq!((running(&simulated).await, holds(&outcome)), (vec!["web:2".to_owned()], String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_stack_is_left_as_it_is_until_it_is_resumed() {
+    let (repository, simulated) = deployed().await;
+    repository.write("stacks/shop.yaml", &shop("web:2", "suspended: true\n")).push("Wait with this");
+    kill_all(&simulated);
+    let outcome = apply(&repository, &simulated, Config::default()).await;
+    assert_eq!(running(&simulated).await, Vec::<String>::new(), "{}", holds(&outcome));
+    assert!(repository.ledger("status/shop.json").contains("\"status\": \"held\""));
+    assert!(holds(&outcome).contains("suspended: shop is not deployed now: it is suspended at stacks/shop.yaml:2:12"));
+    let by_operator = || Config { suspended: ["shop".to_owned()].into(), ..Config::default() };
+    repository.write("stacks/shop.yaml", &shop("web:2", "")).push("Go on");
+    let outcome = apply(&repository, &simulated, by_operator()).await;
+    assert_eq!(running(&simulated).await, Vec::<String>::new(), "no commit lifts what the operator says");
+    assert!(holds(&outcome).contains("suspended-by-operator: "), "{}", holds(&outcome));
+    let outcome = apply(&repository, &simulated, Config::default()).await;
+    assert_eq!((running(&simulated).await, holds(&outcome)), (vec!["web:2".to_owned()], String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_nobody_reviewed_waits_for_a_commit_that_names_it() {
+    let (repository, simulated) = deployed().await;
+    let config = || Config { plan_digest: PlanDigest::Required, ..Config::default() };
+    let outcome = apply(&repository, &simulated, config()).await;
+    assert_eq!(holds(&outcome), "", "what runs needs no review");
+    repository.write("stacks/shop.yaml", &shop("web:2", "")).push("Another version\n\nBayplan-Plan: 0123456789");
+    let outcome = apply(&repository, &simulated, config()).await;
+    let said = holds(&outcome);
+    assert_eq!(running(&simulated).await, ["web:1"], "{said}");
+    let digest =
+        said.split("`Bayplan-Plan: ").nth(1).and_then(|rest| rest.split('`').next()).expect("the line to write");
+    git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
+    let offline = bayplan(&repository, &["plan", "--offline"]);
+    assert!(offline.contains(&format!("(plan {digest})")), "a reviewer sees the same digest: {offline}");
+    repository.push(&format!("Reviewed\n\nBayplan-Plan: {digest}"));
+    let outcome = apply(&repository, &simulated, config()).await;
+    assert_eq!((running(&simulated).await, holds(&outcome)), (vec!["web:2".to_owned()], String::new()));
+}
+
+fn bayplan(repository: &Repository, arguments: &[&str]) -> String {
+    let output = repository.bayplan(arguments);
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_plan_says_that_what_is_merged_now_is_deployed_later() {
+    let (repository, _simulated) = deployed().await;
+    repository.write("stacks/shop.yaml", &shop("web:2", "")).push("Another version");
+    git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
+    let config = "timeZone: Europe/Berlin\nfreezes: [{from: '2000-01-01', to: '2200-01-01', reason: Forever}]\n";
+    repository.write("../bayplan.yaml", config);
+    let arguments = |format| ["--config", "../bayplan.yaml", "plan", "--offline", "--format", format];
+    let said = bayplan(&repository, &arguments("human"));
+    assert!(said.contains("shop is deployed later: deployments are frozen (Forever) for more than a year"), "{said}");
+    assert!(said.contains("1 to replace"), "{said}");
+    let said = bayplan(&repository, &arguments("markdown"));
+    assert!(said.contains("**Merges now, is deployed later**: shop; deployments are frozen (Forever)"), "{said}");
+    let said = bayplan(&repository, &["plan", "--offline"]);
+    assert!(!said.contains("later"), "{said}");
+}
