@@ -26,13 +26,11 @@ use crate::name::HostName;
 /// Somebody may have removed a network or a volume by hand without any event reaching us.
 pub const FULL_LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// How long a pass waits for one engine. An engine that hangs must not delay the stacks on the others, and one that is
-/// well lists a hundred containers in 5 ms.
-pub const PATIENCE: Duration = Duration::from_secs(2);
-
 /// Remembers the slow-moving parts of what engines hold, and which engines do not answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Observer {
+    /// How long a pass waits for one engine. One that hangs must not delay the stacks on the others.
+    patience: Duration,
     known: BTreeMap<Endpoint, Known>,
     /// Engines that did not answer, and how. They are not waited for until [`Observer::knock`] hears from them.
     silent: BTreeMap<Endpoint, String>,
@@ -49,16 +47,13 @@ struct Begun {
 }
 
 impl Begun {
-    fn look(&mut self, endpoint: &Endpoint, engine: &Arc<dyn Engine>, known: Option<Known>) {
+    fn look(&mut self, endpoint: &Endpoint, engine: &Arc<dyn Engine>, known: Option<Known>, patience: Duration) {
         if !self.endpoints.insert(endpoint.clone()) {
             return;
         }
         let (endpoint, engine) = (endpoint.clone(), engine.clone());
         self.looks.spawn(async move {
-            let seen = match timeout(PATIENCE, look(engine, known)).await {
-                Ok(seen) => seen.map_err(|error| error.to_string()),
-                Err(_) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
-            };
+            let seen = within(patience, look(engine, known)).await;
             (endpoint, seen)
         });
     }
@@ -77,7 +72,26 @@ impl Known {
     }
 }
 
+/// What an engine answers, or why it does not.
+async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, EngineError>>) -> Result<T, String> {
+    match timeout(patience, answer).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("it did not answer within {} s", patience.as_secs_f64())),
+    }
+}
+
 impl Observer {
+    /// Waits so long for each engine.
+    pub fn waiting(patience: Duration) -> Self {
+        Self {
+            patience,
+            known: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            looked_at: BTreeSet::new(),
+            begun: Begun::default(),
+        }
+    }
+
     /// Networks and volumes of this engine may have changed.
     pub fn forget(&mut self, endpoint: &Endpoint) {
         if let Some(known) = self.known.get_mut(endpoint) {
@@ -91,7 +105,7 @@ impl Observer {
         self.begun = Begun::default();
         let again = self.looked_at.iter().filter(|endpoint| !self.silent.contains_key(*endpoint));
         for (endpoint, engine) in again.filter_map(|endpoint| engines.get_key_value(endpoint)) {
-            self.begun.look(endpoint, engine, self.known.get(endpoint).cloned());
+            self.begun.look(endpoint, engine, self.known.get(endpoint).cloned(), self.patience);
         }
     }
 
@@ -122,7 +136,7 @@ impl Observer {
                 world.engines.insert(endpoint, EngineView::Unreachable(why.to_owned()));
                 continue;
             };
-            begun.look(&endpoint, engine, self.known.get(&endpoint).cloned());
+            begun.look(&endpoint, engine, self.known.get(&endpoint).cloned(), self.patience);
             self.looked_at.insert(endpoint);
         }
         let mut missing = self.looked_at.len();
@@ -164,29 +178,24 @@ impl Observer {
     }
 }
 
-/// Asks every engine whether it is there, side by side, for at most [`PATIENCE`].
-pub async fn knock(engines: &Engines) -> BTreeMap<Endpoint, Result<(), String>> {
-    let asked = engines.iter().map(|(endpoint, engine)| async {
-        let answer = match timeout(PATIENCE, engine.about()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
-        };
+/// Asks every engine whether it is there, side by side, and waits so long for each.
+pub async fn knock(engines: &Engines, patience: Duration) -> BTreeMap<Endpoint, Result<(), String>> {
+    let asked = engines.iter().map(|(endpoint, engine)| async move {
+        let answer = within(patience, engine.about()).await.map(|_| ());
         (endpoint.clone(), answer)
     });
     futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
 /// The containers of some engines, and nothing else of them: what a stack looks like after its steps.
-pub async fn glance(hosts: &BTreeMap<HostName, Endpoint>, engines: &Engines) -> World {
+pub async fn glance(hosts: &BTreeMap<HostName, Endpoint>, engines: &Engines, patience: Duration) -> World {
     let endpoints: BTreeSet<&Endpoint> = hosts.values().collect();
     let asked = endpoints.into_iter().map(|endpoint| async move {
         let view = match engines.get(endpoint) {
             None => EngineView::Unreachable("there is no connection to it".to_owned()),
-            Some(engine) => match timeout(PATIENCE, engine.containers()).await {
-                Ok(Ok(containers)) => EngineView::Seen(Arc::new(EngineSeen { containers, ..EngineSeen::default() })),
-                Ok(Err(error)) => EngineView::Unreachable(error.to_string()),
-                Err(_) => EngineView::Unreachable(format!("it did not answer within {} s", PATIENCE.as_secs())),
+            Some(engine) => match within(patience, engine.containers()).await {
+                Ok(containers) => EngineView::Seen(Arc::new(EngineSeen { containers, ..EngineSeen::default() })),
+                Err(why) => EngineView::Unreachable(why),
             },
         };
         (endpoint.clone(), view)

@@ -114,9 +114,10 @@ impl InHand {
             progress,
         };
         let hosts = self.hosts();
+        let patience = site.config.answer_within;
         async move {
             let applied = apply::apply(&work).await;
-            let world = observe::glance(&hosts, &work.engines).await;
+            let world = observe::glance(&hosts, &work.engines, patience).await;
             Done { stack: work.stack, applied, world }
         }
     }

@@ -140,8 +140,8 @@ pub async fn run(
             }
             _ = full_look.tick() => due = true,
             _ = knock.tick(), if knocking.is_empty() => {
-                let engines = run.site.engines.clone();
-                knocking.spawn(async move { observe::knock(&engines).await });
+                let (engines, patience) = (run.site.engines.clone(), run.site.config.answer_within);
+                knocking.spawn(async move { observe::knock(&engines, patience).await });
             }
             Some(answers) = knocking.join_next() => {
                 let answers = answers.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));

@@ -21,6 +21,8 @@ pub struct Config {
     pub rewritten_history: RewrittenHistory,
     /// Absent: the root commit of the watched branch and its name.
     pub owner: Option<String>,
+    /// How long an engine may take to answer before its host counts as unreachable.
+    pub answer_within: Duration,
     /// How long a host is unreachable before it counts as lost.
     pub lost_after: Duration,
     pub brake: Brake,
@@ -53,6 +55,8 @@ impl Default for Config {
             poll_interval: Duration::from_secs(60),
             rewritten_history: RewrittenHistory::Hold,
             owner: None,
+            // One that is well lists a hundred containers in 5 ms.
+            answer_within: Duration::from_secs(2),
             lost_after: Duration::from_secs(60),
             brake: Brake::default(),
             engines: BTreeMap::new(),

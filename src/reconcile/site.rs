@@ -59,13 +59,14 @@ impl Site {
     ) -> Result<Self, LedgerError> {
         let ledger = crate::ledger::open(&source).await?;
         let policy = config.policy.clone();
+        let observer = Observer::waiting(config.answer_within);
         Ok(Self {
             source,
             ledger,
             config,
             engines: Engines::new(),
             logins,
-            observer: Observer::default(),
+            observer,
             identity: identity(),
             told: Arc::default(),
             used: BTreeMap::new(),

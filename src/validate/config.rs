@@ -58,6 +58,7 @@ fn build(raw: RawConfig, tree: &Tree, report: &mut Report) -> Config {
             _ => RewrittenHistory::Hold,
         },
         owner: raw.owner,
+        answer_within: seconds(raw.answer_within, default.answer_within),
         lost_after: seconds(raw.lost_after, default.lost_after),
         brake: Brake {
             fleet_percent: brake.fleet_percent.unwrap_or(default.brake.fleet_percent),

@@ -104,7 +104,7 @@ impl Line {
             allowed_removals: BTreeSet::new(),
             said: Vec::new(),
             registry: shape::registry(),
-            observer: Observer::default(),
+            observer: Observer::waiting(Config::default().answer_within),
             memo: Memo::default(),
             silent_since: BTreeMap::new(),
         };
@@ -144,7 +144,7 @@ impl Line {
 
     /// The process is gone, and with it all that it remembered.
     pub fn restart(&mut self) {
-        self.observer = Observer::default();
+        self.observer = Observer::waiting(Config::default().answer_within);
         self.memo = Memo::default();
         self.silent_since.clear();
     }
@@ -166,7 +166,7 @@ impl Line {
     /// One pass of `reconcile`.
     pub async fn look(&mut self) -> Pass {
         let engines = self.engines();
-        self.observer.hear(observe::knock(&engines).await);
+        self.observer.hear(observe::knock(&engines, self.config.answer_within).await);
         let desired = self.head().desired.clone();
         let before = self.last_good();
         let mut world = self.observer.observe(&desired.inventory, &engines).await;
@@ -486,7 +486,8 @@ impl Line {
                 let endpoint = pass.desired.inventory.hosts.get(&host)?.endpoint.clone()?;
                 Some((host, endpoint))
             });
-            let world = observe::glance(&of_instances.chain(of_steps).collect(), &engines).await;
+            let world =
+                observe::glance(&of_instances.chain(of_steps).collect(), &engines, self.config.answer_within).await;
             let before = self.ledger.records.get(slug);
             let input = status_input(pass, before, want, plan, &world, Some(&applied[slug]));
             let after = status::end(&input);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bayplan::controller::once::{self, Options, Outcome, WrongFiles};
 use bayplan::engine::connect::connect;
@@ -32,7 +33,8 @@ pub fn config(fleet: &Fleet) -> Config {
         let files = TlsFiles { ca: folder.join("ca.pem"), cert: folder.join("cert.pem"), key: folder.join("key.pem") };
         Some((host.name.clone(), files))
     });
-    Config { engines: tls.collect(), ..Config::default() }
+    // A machine with many engines and few cores stands still for a moment now and then.
+    Config { engines: tls.collect(), answer_within: Duration::from_secs(5), ..Config::default() }
 }
 
 pub async fn site(repository: &Repository, config: Config) -> Site {

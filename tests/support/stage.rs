@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::time::Duration;
 
 use bayplan::apply::Progress;
 use bayplan::controller::Event;
@@ -19,7 +20,7 @@ use bayplan::reconcile::{self, Context, Look, Pass};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::fleet::{self, Fleet, Lease};
+use crate::fleet::{self, Fleet, Lease, wait_for};
 use crate::repository::{Repository, git};
 use crate::site;
 
@@ -73,7 +74,7 @@ impl Stage {
 
     /// Asks silent engines whether they are back, as the service does every few seconds.
     pub async fn knock(&mut self) {
-        let answers = observe::knock(&self.site.engines).await;
+        let answers = observe::knock(&self.site.engines, self.site.config.answer_within).await;
         self.site.observer.hear(answers);
     }
 
@@ -130,6 +131,12 @@ impl Stage {
 
     pub fn exec(&self, host: &str, container: &str, command: &[&str]) -> String {
         self.fleet.docker_text(host, &[&["exec", container], command].concat())
+    }
+
+    /// What somebody in a container is answered at a URL. That a service runs does not say that it listens already.
+    pub fn answer(&self, host: &str, container: &str, url: &str) -> String {
+        let ask = ["exec", container, "wget", "-q", "-O", "-", url];
+        wait_for(&format!("an answer from {url}"), Duration::from_secs(30), || self.fleet.try_docker(host, &ask))
     }
 
     /// A file of the ledger, parsed.

@@ -18,6 +18,7 @@ pub struct RawConfig {
     pub poll_interval: Option<f64>,
     pub rewritten_history: Option<String>,
     pub owner: Option<String>,
+    pub answer_within: Option<f64>,
     pub lost_after: Option<f64>,
     pub brake: Option<RawBrake>,
     #[serde(default)]
