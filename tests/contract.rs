@@ -371,7 +371,8 @@ async fn a_request_brings_its_health_check(lab: Lab) {
     let mut request = lab.request("a", "web").await;
     request.health = Some(EngineHealthCheck {
         test: ["CMD", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/health"].map(str::to_owned).to_vec(),
-        interval: Duration::from_millis(500),
+        // Long enough to be asked for before the first of them.
+        interval: Duration::from_secs(3),
         timeout: Duration::from_secs(2),
         retries: 3,
         start_period: Duration::from_secs(1),
@@ -396,9 +397,9 @@ async fn an_exec_that_does_not_end_goes_on_without_us(lab: Lab) {
     let id = lab.run(&lab.request("a", "web").await).await;
     let command = ["sh", "-c", "echo begun; sleep 600"];
     let begun = Instant::now();
-    let outcome = lab.engine.exec(&id, &exec(&command, Duration::from_secs(1))).await.expect("an outcome");
+    let outcome = lab.engine.exec(&id, &exec(&command, Duration::from_secs(5))).await.expect("an outcome");
     assert_eq!((outcome.code, outcome.output.as_str()), (None, "begun\n"), "{}", lab.what);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{}: {:?}", lab.what, begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{}: {:?}", lab.what, begun.elapsed());
     let running = lab.engine.commands_running(&id).await.expect("an answer");
     assert_eq!(running, [command.map(str::to_owned).to_vec()], "{}", lab.what);
 }

@@ -76,13 +76,15 @@ fn write(repository: &Repository, of: &Revision, stack: &StackSlug, result: &str
     swap_ref(repository, NOTES, head, new)
 }
 
-/// A note with the line of a stack, which takes the place of an earlier one. A result of several lines becomes one.
+/// A note with the line of a stack, which takes the place of an earlier one. A result of several lines becomes one. In order
+/// of the stacks, whichever ended first.
 fn with_line(note: &str, stack: &str, result: &str) -> String {
     let result = result.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = format!("{stack}: {result}");
     let is_of_stack = |line: &&str| line.split_once(": ").is_some_and(|(of, _)| of == stack);
     let mut lines: Vec<&str> = note.lines().filter(|line| !is_of_stack(line)).collect();
     lines.push(&line);
+    lines.sort_unstable();
     lines.join("\n") + "\n"
 }
 

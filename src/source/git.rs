@@ -150,11 +150,12 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("git://{}/fleet", server.local_addr().expect("an address"));
         let arguments = ["ls-remote", "--end-of-options", &url];
-        let asked = run(folder.path(), &arguments, Duration::from_secs(2));
-        let (asked, connection) = tokio::join!(asked, server.accept());
+        let asked = run(folder.path(), &arguments, Duration::from_secs(5));
+        let connected = tokio::time::timeout(Duration::from_secs(60), server.accept());
+        let (asked, connection) = tokio::join!(asked, connected);
         assert!(matches!(&asked, Err(SourceError::Deadline { act, .. }) if act == "ls-remote"));
         // All that `git` sent before it was killed, and then the end.
-        let mut connection = connection.expect("git connects").0;
+        let mut connection = connection.expect("git was started").expect("git connects").0;
         let mut sent = Vec::new();
         let end = tokio::time::timeout(Duration::from_secs(20), connection.read_to_end(&mut sent));
         assert!(end.await.is_ok(), "somebody still holds the connection");

@@ -25,7 +25,7 @@ const POINTS: usize = 22;
 const FEWEST_LOOKS: usize = 4;
 
 /// On a busy machine no pair is begun after this, once there are enough.
-const LONGEST: Duration = Duration::from_secs(420);
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// Most of a deployment is waiting for engines; more at once make engines slow and save nothing on two cores.
 const AT_ONCE: usize = 8;

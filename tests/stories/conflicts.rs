@@ -88,7 +88,7 @@ async fn a_port_that_another_holds_is_named_and_nothing_is_lost() {
     assert!(before.keys().all(|(host, name)| stage.is_running(host, name)));
     let answers = |port: u16| {
         let at = format!("http://{}:{port}/", address(&stage.fleet, "host-1"));
-        stage.exec("host-2", "shop-side-1", &["wget", "-q", "-O", "-", &at])
+        stage.answer("host-2", "shop-side-1", &at)
     };
     assert_eq!(answers(9090), "web 1");
     drop(listener);
@@ -144,7 +144,7 @@ async fn what_somebody_stops_behind_our_back_is_put_back() {
         assert_eq!(done.status("shop"), Some(StackStatus::Running), "{fault:?}: {:#?}", done.outcome.ended);
         assert!(stage.is_running("host-1", "shop-web-1"), "{fault:?}");
         let at = format!("http://{}:8080/", address(&stage.fleet, "host-1"));
-        assert_eq!(stage.exec("host-2", "shop-side-1", &["wget", "-q", "-O", "-", &at]), "web 1", "{fault:?}");
+        assert_eq!(stage.answer("host-2", "shop-side-1", &at), "web 1", "{fault:?}");
         let after = stage.containers();
         let side = ("host-2".to_owned(), "shop-side-1".to_owned());
         assert_eq!(after.get(&side), before.get(&side), "{fault:?}");

@@ -112,7 +112,7 @@ async fn after_an_update_that_does_not_work_everything_runs_as_before() {
     assert!(done.failures("shop")[0].log.iter().any(|line| line.contains("cannot open /etc/exits.conf")));
     assert_eq!(stage.containers(), before);
     assert!(before.keys().all(|(host, name)| stage.is_running(host, name)));
-    let asked = stage.exec("host-3", "shop-front-1", &["wget", "-q", "-O", "-", "http://back:8080/"]);
+    let asked = stage.answer("host-3", "shop-front-1", "http://back:8080/");
     assert_eq!(asked, "web 1");
     stage.is_settled().await;
 
@@ -122,7 +122,7 @@ async fn after_an_update_that_does_not_work_everything_runs_as_before() {
     assert!(done.steps.iter().any(|step| step.starts_with("host-2: wait until shop-back-1.")), "{:?}", done.steps);
     assert_eq!(stage.containers(), before);
     assert!(before.keys().all(|(host, name)| stage.is_running(host, name)));
-    assert_eq!(stage.exec("host-3", "shop-front-1", &["wget", "-q", "-O", "-", "http://back:8080/"]), "web 1");
+    assert_eq!(stage.answer("host-3", "shop-front-1", "http://back:8080/"), "web 1");
     stage.is_settled().await;
 
     // The next good push deploys.
@@ -184,7 +184,8 @@ fn with_job(image: &str, policy: &str) -> String {
 name: shop
 placement: manual
 itemListElement:
-  - {{position: 1, name: seed, image: "bayplan-test/{image}", restartPolicy: "{policy}", targetHost: host-1}}
+  - {{position: 1, name: seed, image: "bayplan-test/{image}", restartPolicy: "{policy}", targetHost: host-1,
+     update: {{minHealthy: 1}}}}
   - {{position: 2, name: app, image: "bayplan-test/web:1", targetHost: host-2, softwareRequirements: [{{name: seed}}]}}
 "#
     )

@@ -166,7 +166,8 @@ const CHAIN: &str = r#"
 name: chain
 placement: manual
 itemListElement:
-  - {position: 1, name: first, image: "bayplan-test/slow:1", targetHost: host-1}
+  - {position: 1, name: first, image: "bayplan-test/web:1", targetHost: host-1,
+     healthCheck: {type: command, command: [test, -e, /tmp/go], retries: 60}}
   - {position: 2, name: second, image: "bayplan-test/web:1", targetHost: host-3, softwareRequirements: [{name: first}]}
 "#;
 
@@ -181,7 +182,10 @@ async fn a_host_that_goes_away_midway_is_waited_for_and_then_done() {
                 let format = ["inspect", "--format", "{{.State.Running}}", "chain-first-1"];
                 fleet.try_docker("host-1", &format).and_then(|text| if text == "true" { Ok(()) } else { Err(text) })
             });
-            fleet.kill_engine("host-3")
+            let dead = fleet.kill_engine("host-3");
+            // Only now it gets healthy, and the second one's turn comes.
+            fleet.docker("host-1", &["exec", "chain-first-1", "touch", "/tmp/go"]);
+            dead
         });
         let done = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stage.once()));
         (done, killing.join().expect("the engine is killed"))

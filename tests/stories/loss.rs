@@ -72,7 +72,7 @@ async fn two_of_three_lost_hosts_move_nothing_and_one_is_moved_off() {
     });
     let fleet = crate::fleet::Fleet::from_env().expect("the fleet that is leased");
 
-    let (second, third) = (fleet.hang("host-2"), fleet.hang("host-3"));
+    let [second, third] = fleet.hang_both(["host-2", "host-3"]);
     tokio::task::block_in_place(|| wait_until_it_is(&stage, ["reachable", "lost", "lost"]));
     // What is pushed after both were lost is done by a pass that knows it.
     stage.repository.write("stacks/beside.yaml", &beside(2)).push("Go on");

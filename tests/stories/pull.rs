@@ -31,7 +31,7 @@ fn publish(stage: &Stage, local: &str, name: &str) -> String {
 }
 
 fn shows(stage: &Stage, host: &str, container: &str) -> String {
-    stage.exec(host, container, &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"])
+    stage.answer(host, container, "http://127.0.0.1:8080/")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,7 +69,7 @@ fn environment(stage: &Stage, host: &str) -> Vec<String> {
 fn reaches(stage: &Stage, host: &str) {
     let postgres = stage.exec(host, "distributed-app-app-1", &["sh", "-c", "nc postgres 5432 < /dev/null"]);
     assert!(postgres.starts_with("db 1 on "), "{postgres}");
-    let cache = stage.exec(host, "distributed-app-app-1", &["wget", "-q", "-O", "-", "http://cache:8080/"]);
+    let cache = stage.answer(host, "distributed-app-app-1", "http://cache:8080/");
     assert_eq!(cache, "web 1");
 }
 
@@ -149,7 +149,7 @@ async fn replicas_stay_apart_and_leave_a_host_that_drains() {
         let line = format!("{}\tweb", address(&stage.fleet, host));
         assert!(hosts.lines().any(|l| l == line), "{line} is not in {hosts}");
     }
-    assert_eq!(stage.exec("host-3", "shop-app-1", &["wget", "-q", "-O", "-", "http://web:8080/"]), "web 1");
+    assert_eq!(stage.answer("host-3", "shop-app-1", "http://web:8080/"), "web 1");
     stage.is_settled().await;
     let before = stage.containers();
 
@@ -163,7 +163,7 @@ async fn replicas_stay_apart_and_leave_a_host_that_drains() {
     assert_eq!(stage.names("host-1"), Vec::<String>::new());
     let second = ("host-2".to_owned(), "shop-web-2".to_owned());
     assert_eq!(stage.containers().get(&second), before.get(&second));
-    assert_eq!(stage.exec("host-3", "shop-app-1", &["wget", "-q", "-O", "-", "http://web:8080/"]), "web 1");
+    assert_eq!(stage.answer("host-3", "shop-app-1", "http://web:8080/"), "web 1");
     stage.is_settled().await;
 
     // It comes back, and nothing moves that need not.

@@ -49,7 +49,7 @@ async fn stopped_after_any_step_the_next_service_comes_to_the_same_end() {
         let mut expected = [format!("shop-{cache}-1"), "shop-side-1".to_owned()];
         expected.sort();
         assert_eq!(stage.names("host-2"), expected, "{round}");
-        let side = stage.exec("host-2", "shop-side-1", &["wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]);
+        let side = stage.answer("host-2", "shop-side-1", "http://127.0.0.1:8080/");
         assert_eq!(side, format!("web {}", version / 2 % 2 + 1), "{round}");
         let db = stage.exec("host-1", "shop-app-1", &["sh", "-c", "nc db 5432 < /dev/null"]);
         assert!(db.starts_with("db 1 on "), "{round}: {db}");

@@ -263,9 +263,17 @@ async fn a_host_port_goes_to_another_service_of_the_stack() {
 
 /// What answers at a published port, from outside.
 fn asked(at: &str, port: u16) -> String {
-    let mut stream = TcpStream::connect((at, port)).expect("it is published");
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("it takes a question");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    answer.lines().last().unwrap_or_default().to_owned()
+    // The engine's proxy takes connections before the program behind it listens.
+    wait_for("an answer", Duration::from_secs(30), || {
+        let mut answer = String::new();
+        let asked = TcpStream::connect((at, port)).and_then(|mut stream| {
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut answer)
+        });
+        match asked {
+            Ok(1..) => Ok(answer.lines().last().unwrap_or_default().to_owned()),
+            Ok(0) => Err("nothing".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
 }

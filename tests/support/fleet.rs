@@ -268,6 +268,13 @@ impl Fleet {
         self.fault(host, Fleet::resume)
     }
 
+    /// Stops two engines by one signal: nobody finds the one silent and the other not yet.
+    pub fn hang_both(&self, hosts: [&str; 2]) -> [Fault<'_>; 2] {
+        let pids = hosts.map(|host| self.engine_pid(host));
+        succeed(Command::new("kill").args(["-s", "STOP"]).args(pids));
+        hosts.map(|host| self.fault(host, Fleet::resume))
+    }
+
     /// Lets an engine that hangs go on.
     pub fn resume(&self, host: &str) {
         self.signal_engine(host, "CONT");
@@ -302,9 +309,13 @@ impl Fleet {
     }
 
     fn signal_engine(&self, host: &str, signal: &str) {
+        succeed(Command::new("kill").args(["-s", signal, &self.engine_pid(host)]));
+    }
+
+    fn engine_pid(&self, host: &str) -> String {
         let file = &self.host(host).engine_pid_file;
         let pid = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        succeed(Command::new("kill").args(["-s", signal, pid.trim()]));
+        pid.trim().to_owned()
     }
 
     /// An engine that was asked for several things at once may have miscounted who uses a network: it refuses to remove one
