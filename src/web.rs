@@ -107,11 +107,13 @@ struct Sender(IpAddr);
 struct Desk {
     hooks: Hooks,
     rate: Rate,
-    /// What those have together whose signatures were wrong.
+    /// What those have together whose signatures were wrong, or whose bodies did not come.
     rate_of_suspects: Rate,
     suspects: Suspects,
     /// Thousands of bytes that bodies may still take, together.
-    room: Arc<Semaphore>,
+    room: Semaphore,
+    /// The same for those of suspects, who must leave room for others.
+    room_of_suspects: Semaphore,
     refusals: Seldom,
 }
 
@@ -120,7 +122,8 @@ fn router(hooks: Hooks) -> Router {
         rate: Rate::new(hooks.limits.per_second, Instant::now()),
         rate_of_suspects: Rate::new(hooks.limits.per_second, Instant::now()),
         suspects: Suspects::default(),
-        room: Arc::new(Semaphore::new(hooks.limits.all_bodies.div_ceil(1024))),
+        room: Semaphore::new(hooks.limits.all_bodies.div_ceil(1024)),
+        room_of_suspects: Semaphore::new(hooks.limits.body.div_ceil(1024)),
         refusals: Seldom::default(),
         hooks,
     };
@@ -164,13 +167,16 @@ impl Desk {
             return Err(Answer::new(Outcome::NoSecret, why));
         };
         let now = Instant::now();
-        let rate = if self.suspects.holds(sender, now) { &self.rate_of_suspects } else { &self.rate };
+        let (rate, room) = match self.suspects.holds(sender, now) {
+            true => (&self.rate_of_suspects, &self.room_of_suspects),
+            false => (&self.rate, &self.room),
+        };
         if let Err(wait) = rate.take(now) {
             sleep(self.hooks.limits.linger).await;
             return Err(Answer::new(Outcome::TooMany(wait), "too many webhooks came at once; come again"));
         }
         let (head, body) = request.into_parts();
-        let body = self.read(&head.headers, body).await?;
+        let body = self.read(sender, room, &head.headers, body).await?;
         if !signature::is_right(provider, secret, &head.headers, &body) {
             self.suspects.add(sender, Instant::now());
             let header = signature::headers(provider)[0];
@@ -190,7 +196,7 @@ impl Desk {
     }
 
     /// The whole body, within the limits.
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Answer> {
+    async fn read(&self, sender: IpAddr, room: &Semaphore, headers: &HeaderMap, body: Body) -> Result<Bytes, Answer> {
         let limits = &self.hooks.limits;
         let too_large = || Answer::new(Outcome::TooLarge, format!("a webhook has at most {} bytes", limits.body));
         let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -199,14 +205,18 @@ impl Desk {
             return Err(too_large());
         }
         let kilobytes = u32::try_from(most.div_ceil(1024)).expect("the limit of a body is a small number");
-        let Ok(_room) = self.room.try_acquire_many(kilobytes) else {
+        let Ok(_room) = room.try_acquire_many(kilobytes) else {
             return Err(Answer::new(Outcome::Busy, "other webhooks are being read; come again"));
         };
         match timeout(limits.reading, axum::body::to_bytes(body, limits.body)).await {
             Ok(Ok(body)) => Ok(body),
             // Whoever went away hears of neither.
             Ok(Err(_)) => Err(too_large()),
-            Err(_) => Err(Answer::new(Outcome::TooSlow, format!("the body did not come within {:?}", limits.reading))),
+            Err(_) => {
+                // It kept room that others could have used, and nobody who signs does that.
+                self.suspects.add(sender, Instant::now());
+                Err(Answer::new(Outcome::TooSlow, format!("the body did not come within {:?}", limits.reading)))
+            }
         }
     }
 

@@ -325,9 +325,7 @@ async fn a_flood_of_forged_ones_does_not_use_up_the_rate_of_right_ones() {
     let server = Server::start(Limits { linger: Duration::ZERO, ..Limits::new(2) }).await;
     let body = payload("github-push.json");
     let forge = async |from: &str| {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(format!("{from}:0").parse().expect("an address")).expect("an address of this machine");
-        let mut stream = socket.connect(server.address).await.expect("it listens");
+        let mut stream = connect_from(from, server.address).await;
         let headers = [JSON, ("X-GitHub-Event", "push"), ("X-Hub-Signature-256", "sha256=00"), ("connection", "close")];
         let request = head("POST", "/webhook/github", &headers, body.len());
         stream.write_all(format!("{request}{body}").as_bytes()).await.expect("it is sent");
@@ -340,6 +338,44 @@ async fn a_flood_of_forged_ones_does_not_use_up_the_rate_of_right_ones() {
     assert!(statuses[0] == 401 && statuses.contains(&429), "{statuses:?}");
     check(&server.github("push", &body).await, 200, "looking", "main");
     assert!(server.rang());
+    server.stop().await;
+}
+
+/// A connection from another address of this machine.
+async fn connect_from(from: &str, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(format!("{from}:0").parse().expect("an address")).expect("an address of this machine");
+    socket.connect(address).await.expect("it listens")
+}
+
+#[tokio::test]
+async fn whoever_begins_bodies_that_do_not_come_takes_no_room_from_others_the_second_time() {
+    let body = 64 * 1024;
+    let limits = Limits { reading: Duration::from_secs(2), body, all_bodies: 2 * body, ..limits() };
+    let server = Server::start(limits).await;
+    let begin = async || {
+        let mut stream = connect_from("127.0.0.2", server.address).await;
+        stream.write_all(head("POST", "/webhook/github", &[JSON], body).as_bytes()).await.expect("the head is sent");
+        stream
+    };
+    check(&answer(begin().await).await, 408, "too-slow", "did not come");
+    let (one, other, third) = (begin().await, begin().await, begin().await);
+    // All that a suspect may have is taken by one of them.
+    let mut replies = futures_util::future::join_all([one, other, third].map(answer)).await;
+    replies.sort_by_key(|reply| reply.status);
+    assert_eq!(replies.iter().map(|reply| reply.status).collect::<Vec<_>>(), [408, 503, 503]);
+    let (held, more) = (begin().await, begin().await);
+    check(&server.github("push", &payload("github-push.json")).await, 200, "looking", "main");
+    drop((held, more));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_sender_does_not_take_all_places() {
+    let server = Server::start(Limits { connections: 4, of_one_sender: 3, ..limits() }).await;
+    let idle = futures_util::future::join_all([(); 8].map(|()| connect_from("127.0.0.2", server.address))).await;
+    check(&send_owned(server.address).await, 200, "alive", "");
+    drop(idle);
     server.stop().await;
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Because who cannot be accepted waits in the system's own bounded queue, a flood costs no memory here.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::web::Sender;
 use crate::web::limits::Limits;
+use crate::web::suspects::network;
 
 /// The head of a request and a piece of its body; forges send less than half of it in headers.
 const BUFFER: usize = 16 * 1024;
@@ -31,6 +34,7 @@ type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Rout
 
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits.connections));
+    let senders = Arc::new(Senders::default());
     let mut connections = JoinSet::new();
     loop {
         let next = async {
@@ -43,13 +47,21 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             Some(_) = connections.join_next() => {}
             (place, accepted) = next => match accepted {
                 Ok((stream, sender)) => {
+                    let Some(counted) = senders.enter(sender.ip(), limits.of_one_sender) else {
+                        // Kept for a moment, so that who comes again at once finds its own others in its way.
+                        connections.spawn(async move {
+                            sleep(limits.linger).await;
+                            drop((stream, place));
+                        });
+                        continue;
+                    };
                     let router = router.clone().layer(Extension(Sender(sender.ip())));
                     let http = http(Crowd::of(places.available_permits(), limits.connections), &limits);
                     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
                     let shutdown = shutdown.clone();
                     connections.spawn(async move {
                         let _ = timeout(limits.connection, answer(connection, shutdown)).await;
-                        drop(place);
+                        drop((counted, place));
                     });
                 }
                 Err(error) => {
@@ -65,6 +77,42 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
     drop(listener);
     let _ = timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} }).await;
     connections.shutdown().await;
+}
+
+/// How many connections each sender has.
+#[derive(Debug, Default)]
+struct Senders(Mutex<BTreeMap<IpAddr, usize>>);
+
+/// One connection of a sender, while it lasts.
+struct Counted {
+    senders: Arc<Senders>,
+    sender: IpAddr,
+}
+
+impl Senders {
+    /// None: it has as many as it may.
+    fn enter(self: &Arc<Self>, sender: IpAddr, most: usize) -> Option<Counted> {
+        let sender = network(sender);
+        let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = senders.entry(sender).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { senders: self.clone(), sender })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut senders = self.senders.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = senders.get_mut(&self.sender) {
+            *count -= 1;
+            if *count == 0 {
+                senders.remove(&self.sender);
+            }
+        }
+    }
 }
 
 /// Whether others wait for a place.

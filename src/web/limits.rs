@@ -22,6 +22,8 @@ pub struct Limits {
     pub connection: Duration,
     /// Connections at once; others wait to be accepted.
     pub connections: usize,
+    /// Of those, the ones from one address: a few stay for others, such as whoever asks whether the service is there.
+    pub of_one_sender: usize,
     /// How long who comes too often waits for that answer. With the number of connections it bounds what a flood costs,
     /// however fast it comes.
     pub linger: Duration,
@@ -36,6 +38,7 @@ impl Limits {
             reading: Duration::from_secs(5),
             connection: Duration::from_secs(30),
             connections: 64,
+            of_one_sender: 48,
             linger: Duration::from_millis(50),
         }
     }

@@ -1,6 +1,6 @@
-//! Who sent a wrong signature lately.
+//! Who sent a wrong signature lately, or began a body that did not come.
 //!
-//! Because these share a rate of their own, a flood of forged webhooks does not use up the rate of right ones. One that
+//! Because these share a rate and a room of their own, a flood of forged webhooks does not use up those of right ones. One that
 //! comes from very many addresses, or through the same proxy as the right ones, still does.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// More are not kept apart: memory is bounded, whoever comes.
 const MOST: usize = 1024;
 
-/// Senders by address, each with the time of the last wrong signature.
+/// Senders by address, each with the time of the last trouble.
 #[derive(Debug, Default)]
 pub struct Suspects(Mutex<BTreeMap<IpAddr, Instant>>);
 
@@ -44,7 +44,7 @@ impl Suspects {
 }
 
 /// With IPv6 one sender has as many addresses as it likes, in a network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
