@@ -73,8 +73,11 @@ pub async fn apply(work: &Work) -> Applied {
         }
         match running.join_next().await {
             None => break,
-            Some(Ok((index, Ok(())))) => {
+            Some(Ok((index, Ok(Came::Done)))) => {
                 applied.done.insert(index);
+            }
+            Some(Ok((index, Ok(Came::GivenUp)))) => {
+                waiting.insert(index);
             }
             Some(Ok((_, Err(failure)))) => applied.failures.push(failure),
             Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
@@ -86,23 +89,31 @@ pub async fn apply(work: &Work) -> Applied {
     applied
 }
 
+/// What became of a step that did not fail.
+enum Came {
+    Done,
+    /// It only waited, and nobody waits any more.
+    GivenUp,
+}
+
 impl Work {
     /// Nobody may be watching, and that is fine.
     fn tell(&self, progress: Progress) {
         let _ = self.progress.send(progress);
     }
 
-    async fn perform(&self, index: usize) -> Result<(), Failure> {
+    async fn perform(&self, index: usize) -> Result<Came, Failure> {
         let step = &self.steps[index];
         let what = step.act.describe();
         let (stack, host) = (self.stack.clone(), step.host.clone());
         tracing::info!(stack = %stack, host = %host, step = what, because = step.because, "step begins");
         self.tell(Progress::StepBegun { stack: stack.clone(), step: index, host: host.clone(), what: what.clone() });
         match self.act(step).await {
-            Ok(()) => {
+            Ok(Came::Done) => {
                 self.tell(Progress::StepDone { stack, step: index, host, what });
-                Ok(())
+                Ok(Came::Done)
             }
+            Ok(Came::GivenUp) => Ok(Came::GivenUp),
             Err(Trouble { verdict, why, log }) => {
                 let why = secret::without(&self.secrets, why);
                 let verdict = if step.act.can_blame_content() { verdict } else { Verdict::Transient };
@@ -115,7 +126,7 @@ impl Work {
         }
     }
 
-    async fn act(&self, step: &Step) -> Result<(), Trouble> {
+    async fn act(&self, step: &Step) -> Result<Came, Trouble> {
         let engine = self.engines.get(&step.endpoint).ok_or_else(|| Trouble {
             verdict: Verdict::Transient,
             why: format!("no connection to {}", step.endpoint),
@@ -134,7 +145,12 @@ impl Work {
                 Ok(()) => {}
                 Err(error) => return Err(refused_start(engine.as_ref(), container, error).await),
             },
-            Act::AwaitHealthy { container, gate } => health::await_healthy(engine.as_ref(), container, gate).await?,
+            // A wait changes nothing: who asks for something else, or for an end, need not wait for it too.
+            Act::AwaitHealthy { container, gate } => tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(Came::GivenUp),
+                healthy = health::await_healthy(engine.as_ref(), container, gate) => healthy?,
+            },
             Act::RunAction(action) => run_action(engine.as_ref(), action).await?,
             Act::TakeName { container, network, aliases } => {
                 engine.set_aliases(container, network, aliases).await?;
@@ -151,7 +167,7 @@ impl Work {
                 Err(error) => return Err(error.into()),
             },
         }
-        Ok(())
+        Ok(Came::Done)
     }
 
     fn login(&self, reference: &str) -> Option<&RegistryLogin> {

@@ -12,6 +12,7 @@ mod site;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bayplan::apply::Progress;
 use bayplan::controller::once::WrongFiles;
 use bayplan::controller::{Event, run};
 use bayplan::engine::memory::script::ImageScript;
@@ -114,6 +115,73 @@ async fn each_push_is_deployed_and_a_dead_container_comes_back() {
     service.stop().await;
     let left: usize = simulated.engines.values().map(|engine| names(engine).len()).sum();
     assert_eq!(left, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_the_health_of_what_a_newer_push_replaces_or_at_the_end() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    simulated.write_hosts(&repository);
+    simulated.engines["host-1"].load("slow:1", ImageScript::runs().with_health_check().never_healthy());
+    repository.write("stacks/shop.yaml", &shop("web:1")).push("Deploy the shop");
+    let mut service = Service::start(simulated.site(&repository, Config::default()).await);
+    service.committed("shop runs at").await;
+    // It may take ten minutes, and the deadline is five; the test waits for one.
+    let slow = shop("slow:1").replace(
+        "    requirements",
+        "    healthCheck: {type: command, command: ask, startPeriod: 600}\n    requirements",
+    );
+    let waits = |event: &Event| matches!(event, Event::Progress(Progress::StepBegun { what, .. }) if what.starts_with("wait until shop-web-1."));
+    repository.write("stacks/shop.yaml", &slow).push("One that takes long");
+    service.until("the wait", waits).await;
+    repository.write("stacks/shop.yaml", &shop("web:2")).push("Something better");
+    service.committed("shop runs at").await;
+    repository.write("stacks/shop.yaml", &slow).push("One that takes long, again");
+    service.until("the wait", waits).await;
+    service.stop().await;
+    assert!(id_of(&simulated.engines["host-1"], "shop-web-1").is_some(), "what ran serves on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_flood_of_events_there_are_few_passes_and_a_push_is_deployed_all_the_same() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    simulated.write_hosts(&repository);
+    repository.write("stacks/shop.yaml", &shop("web:1")).push("Deploy the shop");
+    let mut service = Service::start(simulated.site(&repository, Config::default()).await);
+    service.committed("shop runs at").await;
+
+    let engine = simulated.engines["host-1"].clone();
+    let db = id_of(&engine, "shop-db-1").expect("db runs");
+    let flooding = CancellationToken::new();
+    let stop = flooding.clone();
+    let flood = std::thread::spawn(move || {
+        let mut told = 0;
+        while !stop.is_cancelled() {
+            for action in ["health_status: unhealthy", "exec_die", "die"] {
+                engine.tell_of(&db, action, 50).expect("it is there");
+                told += 50;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        told
+    });
+    let began = std::time::Instant::now();
+    repository.write("stacks/shop.yaml", &shop("web:2")).push("A new web");
+    let runs = |event: &Event| matches!(event, Event::Committed { message, .. } if message.starts_with("shop runs at"));
+    let mut seen = service.until("the deployment", runs).await;
+    // A second deployment, for more than a moment of the flood.
+    repository.write("stacks/shop.yaml", &shop("web:1")).push("The old web");
+    seen.extend(service.until("the second deployment", runs).await);
+    let took = began.elapsed();
+    flooding.cancel();
+    let told: u32 = flood.join().expect("no panic");
+    let passes = seen.iter().filter(|event| matches!(event, Event::Passed(_))).count();
+    // Two looks at a time, each twice within 1.1 s, and what the deployments themselves ask for.
+    let most = 10 + 5 * usize::try_from(took.as_secs() + 1).expect("few seconds");
+    assert!(passes <= most, "{passes} passes in {took:?}, with {told} events");
+    assert!(told > 5000, "a flood of {told} in {took:?} is none");
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -364,7 +432,8 @@ async fn a_mirror_that_is_damaged_under_the_service_is_made_anew_and_the_next_pu
     let simulated = Simulated::new(1);
     let mut service = shop_behind_a_url(&repository, &simulated).await;
     let mirror = std::fs::read_dir(repository.cache()).expect("the cache").next().expect("a mirror").expect("an entry");
-    std::fs::remove_dir_all(mirror.path().join("objects")).expect("the objects are removed");
+    // Moved away at once: the service may be writing there.
+    std::fs::rename(mirror.path().join("objects"), mirror.path().join("lost")).expect("the objects are gone");
     repository.write("stacks/shop.yaml", &shop("web:2")).push("A new web");
     service.committed("Deploying shop").await;
     service.committed("shop runs at").await;

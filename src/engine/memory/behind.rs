@@ -48,6 +48,15 @@ impl MemoryEngine {
         })
     }
 
+    /// Says so many times that something happened to it, whether it did or not.
+    pub fn tell_of(&self, id: &str, action: &str, times: usize) -> Result<(), EngineError> {
+        self.with(|machine, _| {
+            let container = machine.find_mut("tell", id)?.clone();
+            (0..times).for_each(|_| machine.tell(&container, action, None));
+            Ok(())
+        })
+    }
+
     /// `docker rm -f`.
     pub fn remove_behind(&self, id: &str) -> Result<(), EngineError> {
         self.with(|machine, _| {
