@@ -46,6 +46,8 @@ pub enum State {
     Pending,
     Success,
     Failure,
+    /// Nothing became of it, because a newer one came.
+    Superseded,
 }
 
 /// What became of a comment.
@@ -151,7 +153,8 @@ impl Forge {
     /// # Errors
     /// When the forge cannot be reached or refuses.
     pub async fn comment(&self, pull: u64, marker: &str, text: &str) -> Result<Commented, ForgeError> {
-        for (id, before) in self.comments(pull, marker).await? {
+        let us = self.us().await?;
+        for (id, before) in self.comments(pull, marker, us.as_deref()).await? {
             if same_text(&before, text) {
                 return Ok(Commented::UpToDate);
             }
@@ -163,7 +166,7 @@ impl Forge {
             };
             match self.http.call(call).await {
                 Ok(_) => return Ok(Commented::Updated),
-                // Somebody else wrote the marker, and it is not ours to change; or it is gone by now.
+                // It is not ours to change after all, or gone by now.
                 Err(ForgeError::Refused { status: 403 | 404, retry_after: None, .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -177,8 +180,19 @@ impl Forge {
         self.http.call(call).await.map(|_| Commented::New)
     }
 
-    /// The comments that begin with the marker, the oldest first.
-    async fn comments(&self, pull: u64, marker: &str) -> Result<Vec<(u64, String)>, ForgeError> {
+    /// Who the token belongs to. None: it is that of a job, and belongs to no user.
+    async fn us(&self) -> Result<Option<String>, ForgeError> {
+        let call = Call { act: "ask whose token it is", method: Method::Get, path: "/user".to_owned(), body: None };
+        match self.http.call(call).await {
+            Ok(user) => Ok(self.api.name_of(&user).map(str::to_owned)),
+            Err(ForgeError::Refused { status: 401 | 403 | 404, retry_after: None, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Our comments that begin with the marker, the oldest first. Whoever else writes the marker could change afterwards what
+    /// we wrote there, and it would still look like ours.
+    async fn comments(&self, pull: u64, marker: &str, us: Option<&str>) -> Result<Vec<(u64, String)>, ForgeError> {
         const ACT: &str = "list the comments of the pull request";
         let mut found = Vec::new();
         let mut last_first = None;
@@ -193,6 +207,7 @@ impl Forge {
             }
             let ours = list.iter().filter_map(|comment| {
                 let body = comment["body"].as_str().filter(|body| body.starts_with(marker))?;
+                self.api.is_by(comment, us).then_some(())?;
                 Some((comment["id"].as_u64()?, body.to_owned()))
             });
             found.extend(ours);

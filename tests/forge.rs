@@ -4,6 +4,8 @@
 mod fake;
 #[path = "support/repository.rs"]
 mod repository;
+#[path = "forge/runner.rs"]
+mod runner;
 #[path = "support/simulated.rs"]
 mod simulated;
 
@@ -27,9 +29,16 @@ use tokio_util::sync::CancellationToken;
 
 use fake::{Comment, Fake, REPOSITORY, TOKEN, Trouble};
 use repository::{Repository, git};
+use runner::From;
 use simulated::Simulated;
 
 const ALL: [ForgeKind; 3] = [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea];
+/// How each is called, and where its file of checks is.
+const CHECKS: [(ForgeKind, &str, &str); 3] = [
+    (ForgeKind::Github, "github", ".github/workflows/bayplan.yaml"),
+    (ForgeKind::Gitlab, "gitlab", ".gitlab-ci.yml"),
+    (ForgeKind::Gitea, "gitea", ".gitea/workflows/bayplan.yaml"),
+];
 const LIMIT: Duration = Duration::from_secs(60);
 const MARKER: &str = "<!-- bayplan plan -->";
 
@@ -182,13 +191,13 @@ async fn an_outage_is_said_once_and_only_the_newest_of_each_commit_is_said_after
     let reporter = Reporter::start(forge(ForgeKind::Github, &fake), move |item| {
         heard.lock().expect("no panic").push(item);
     });
-    let began = std::time::Instant::now();
     for round in 0..1000 {
         for digit in ['a', 'b'] {
             reporter.wish(commit(digit), status(State::Pending, &format!("round {round}")));
         }
     }
-    assert!(began.elapsed() < Duration::from_secs(1), "nobody waits for a forge");
+    // The reporter had no turn since, on this one thread.
+    assert_eq!(fake.with(|seen| seen.calls.len()), 0, "nobody waits for a forge");
     reporter.wish(commit('a'), status(State::Success, "a runs"));
     reporter.wish(commit('b'), status(State::Failure, "b rolled back"));
     let mut look = tokio::time::interval(Duration::from_millis(20));
@@ -228,7 +237,9 @@ async fn each_deployed_commit_is_pending_and_then_a_success_or_a_failure_that_sa
     let repository = Repository::new();
     let simulated = Simulated::new(1);
     simulated.write_hosts(&repository);
-    simulated.engines["host-1"].load("exits:1", ImageScript::runs().exits(Duration::ZERO, 3));
+    let engine = &simulated.engines["host-1"];
+    engine.load("exits:1", ImageScript::runs().exits(Duration::ZERO, 3));
+    engine.load("slow:1", ImageScript::runs().with_health_check().never_healthy());
     let first = repository.write("stacks/shop.yaml", &shop("web:1")).push("Deploy the shop");
     let mut site = simulated.site(&repository, Config::default()).await;
     let (sender, mut events) = mpsc::unbounded_channel();
@@ -239,7 +250,7 @@ async fn each_deployed_commit_is_pending_and_then_a_success_or_a_failure_that_sa
     let telling = tokio::spawn(async move {
         let mut reports = Reports::default();
         while let Some(event) = events.recv().await {
-            if let Some(said) = reports.hear(&event) {
+            for said in reports.hear(&event) {
                 reporter.wish(said.commit, CommitStatus { state: said.state, sentence: said.sentence, link: None });
             }
         }
@@ -251,6 +262,11 @@ async fn each_deployed_commit_is_pending_and_then_a_success_or_a_failure_that_sa
     told(&fake, "the first success", ends("success", "1 stack runs")).await;
     let bad = repository.write("stacks/shop.yaml", &shop("exits:1")).push("One that exits");
     told(&fake, "the way back", ends("failure", "shop rolled back: ")).await;
+    // While this one is not healthy, the next is pushed.
+    let check = "healthCheck: {type: command, command: ask, startPeriod: 600}, image";
+    let slow_shop = shop("slow:1").replace("image", check);
+    let slow = repository.write("stacks/shop.yaml", &slow_shop).push("One that takes long");
+    told(&fake, "the slow one", ends("pending", "deploying shop")).await;
     let good = repository.write("stacks/shop.yaml", &shop("web:2")).push("Better");
     told(&fake, "the second success", ends("success", "1 stack runs")).await;
     repository.write("stacks/shop.yaml", "name: shop\n").push("Wrong");
@@ -271,7 +287,7 @@ async fn each_deployed_commit_is_pending_and_then_a_success_or_a_failure_that_sa
     telling.await.expect("no panic").finish(Duration::from_millis(100)).await;
 
     fake.with(|seen| {
-        for (commit, end) in [(first, "success"), (bad, "failure"), (good, "success")] {
+        for (commit, end) in [(first, "success"), (bad, "failure"), (slow, "error"), (good, "success")] {
             let of: Vec<&str> =
                 seen.statuses.iter().filter(|(sha, ..)| *sha == commit).map(|(_, state, ..)| state.as_str()).collect();
             // A pending that was soon over may have been left out; nothing else comes before the end.
@@ -368,6 +384,45 @@ async fn the_service_itself_tells_the_forge_with_a_link_and_ends_when_asked() {
     fake.assert_right();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_init_writes_checks_a_pull_request_and_comments_on_it() {
+    for (kind, forge, path) in CHECKS {
+        let fake = Fake::start(kind).await;
+        let repository = Repository::new();
+        repository.write("hosts/host-1.yaml", "name: host-1\nipAddress: 10.0.0.1\ncpu: 2\n");
+        repository.write("stacks/shop.yaml", &shop("web:1")).push("The shop");
+        let work = repository.work();
+        assert!(repository.bayplan(&["init", ".", "--forge", forge]).status.success());
+        let text = fs::read_to_string(work.join(path)).expect("it is there");
+        git(&work, &["clean", "-q", "-d", "-f"]);
+        git(&work, &["checkout", "-q", "-b", "topic"]);
+        let propose = |text: &str| {
+            repository.write("stacks/shop.yaml", text);
+            git(&work, &["commit", "-q", "-a", "-m", "A proposal"]);
+        };
+        let comments =
+            || fake.with(|seen| seen.comments.iter().map(|comment| comment.body.clone()).collect::<Vec<_>>());
+
+        propose(&shop("web:2"));
+        let job = runner::run(kind, &text, &fake, &work, From::Fork);
+        assert!(job.success && comments().is_empty(), "{forge}: {}", job.log);
+        let job = runner::run(kind, &text, &fake, &work, From::Branch);
+        assert!(job.success && comments().len() == 1, "{forge}: {}", job.log);
+        assert!(comments()[0].contains("web:2") || comments()[0].contains("shop/web-1"), "{}", comments()[0]);
+
+        // What is held is told and does not fail the check; what is wrong does, and the comment says that it is.
+        propose(&shop("web:2").replace("image", "resources: {cpu: 64}, image"));
+        let job = runner::run(kind, &text, &fake, &work, From::Branch);
+        assert!(job.success && comments()[0].contains("**Held"), "{forge}: {}\n{}", job.log, comments()[0]);
+        propose("name: shop\nitemListElement: [{name: web}]\n");
+        let job = runner::run(kind, &text, &fake, &work, From::Branch);
+        assert!(!job.success && !comments()[0].contains("**Held"), "{forge}: {}\n{}", job.log, comments()[0]);
+        assert_eq!(comments().len(), 1);
+        assert!(!job.log.contains(TOKEN));
+        fake.assert_right();
+    }
+}
+
 #[test]
 fn init_writes_the_file_of_the_forge_and_overwrites_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -378,24 +433,11 @@ fn init_writes_the_file_of_the_forge_and_overwrites_nothing() {
         assert_eq!(output.status.code(), Some(0));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    for (forge, path) in [
-        ("github", ".github/workflows/bayplan.yaml"),
-        ("gitlab", ".gitlab-ci.yml"),
-        ("gitea", ".gitea/workflows/bayplan.yaml"),
-    ] {
+    for (_, forge, path) in CHECKS {
         assert!(init(forge).contains(&format!("wrote {path}")));
         let file = folder.path().join("fleet").join(path);
         let text = fs::read_to_string(&file).expect("it is there");
         serde_yaml::from_str::<serde_json::Value>(&text).expect("YAML");
-        // What it writes for `--config` is a configuration.
-        let line = text.lines().find_map(|line| line.split_once("echo \"forge:")).expect("a configuration").1;
-        let config = format!("forge:{}", line.split('"').next().unwrap_or_default());
-        let config = config.replace("$GITHUB_REPOSITORY", REPOSITORY).replace("$CI_PROJECT_PATH", REPOSITORY);
-        let config = config.replace("$GITHUB_SERVER_URL", "https://a.b").replace("$CI_SERVER_URL", "https://a.b");
-        let file_of = |text: &str| bayplan::files::SourceFile { path: "c".into(), blob: "".into(), text: text.into() };
-        let (read, report) = bayplan::validate::config::config(&file_of(&config));
-        assert!(read.is_some_and(|read| read.forge.is_some()), "{report:?}");
-
         fs::write(&file, "mine").expect("written");
         assert!(init(forge).contains(&format!("left as it is: {path}")));
         assert_eq!(fs::read_to_string(&file).expect("it is there"), "mine");

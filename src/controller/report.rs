@@ -1,7 +1,7 @@
 //! What is to be said at the forge of each commit that is deployed.
 //!
 //! Takes the service's events in order. Gives the status of a commit when it changed: pending while its stacks begin,
-//! success or failure when they have ended.
+//! success or failure when they have ended, superseded when a newer commit came before that.
 //!
 //! Because a commit asks for the whole fleet, its status is that of all stacks: content that failed and is still asked
 //! for is a failure of each commit that asks for it.
@@ -32,10 +32,11 @@ pub struct Reports {
 }
 
 impl Reports {
-    pub fn hear(&mut self, event: &Event) -> Option<Said> {
-        let said = match event {
-            Event::Passed(pass) => self.passed(pass),
-            Event::Ended(ended) => self.ended(ended),
+    /// What is to be said now, in this order.
+    pub fn hear(&mut self, event: &Event) -> Vec<Said> {
+        let (old, said) = match event {
+            Event::Passed(pass) => (self.superseded(&pass.revision), self.passed(pass)),
+            Event::Ended(ended) => (None, self.ended(ended)),
             Event::PassFailed(_)
             | Event::Progress(_)
             | Event::Committed { .. }
@@ -43,11 +44,21 @@ impl Reports {
             | Event::FetchFailed(_)
             | Event::FetchedAgain
             | Event::PushFailed(_)
-            | Event::PushedAgain => None,
+            | Event::PushedAgain => (None, None),
         };
-        let said = said.filter(|said| self.last.as_ref() != Some(said))?;
-        self.last = Some(said.clone());
-        Some(said)
+        let said = said.filter(|said| self.last.as_ref() != Some(said));
+        if said.is_some() {
+            self.last.clone_from(&said);
+        }
+        old.into_iter().chain(said).collect()
+    }
+
+    /// The last head, if it was left pending: nothing more will be said of it.
+    fn superseded(&self, head: &Revision) -> Option<Said> {
+        let old = self.head.as_ref().filter(|old| *old != head)?;
+        let last = self.last.as_ref().filter(|last| last.commit == *old && last.state == State::Pending)?;
+        let sentence = format!("superseded by {}", head.short());
+        Some(Said { commit: last.commit.clone(), state: State::Superseded, sentence })
     }
 
     fn passed(&mut self, pass: &Pass) -> Option<Said> {

@@ -85,6 +85,8 @@ impl Api {
             (ForgeKind::Github | ForgeKind::Gitea | ForgeKind::Gitlab, State::Success) => "success",
             (ForgeKind::Github | ForgeKind::Gitea, State::Failure) => "failure",
             (ForgeKind::Gitlab, State::Failure) => "failed",
+            (ForgeKind::Github | ForgeKind::Gitea, State::Superseded) => "error",
+            (ForgeKind::Gitlab, State::Superseded) => "canceled",
         };
         let mut body = json!({"state": state, "description": cut(&status.sentence), "context": NAME});
         if let Some(link) = &status.link {
@@ -123,6 +125,28 @@ impl Api {
         match self.kind {
             ForgeKind::Github | ForgeKind::Gitea => format!("{}/issues/comments/{id}", self.root()),
             ForgeKind::Gitlab => format!("{}/{id}", self.comments(pull)),
+        }
+    }
+
+    /// The name of a user.
+    pub fn name_of<'a>(&self, user: &'a Value) -> Option<&'a str> {
+        match self.kind {
+            ForgeKind::Github | ForgeKind::Gitea => user["login"].as_str(),
+            ForgeKind::Gitlab => user["username"].as_str(),
+        }
+    }
+
+    /// Whether a comment is by a user; where a job's token belongs to none, whether it can be by one of a job.
+    pub fn is_by(&self, comment: &Value, us: Option<&str>) -> bool {
+        let author = match self.kind {
+            ForgeKind::Github | ForgeKind::Gitea => &comment["user"],
+            ForgeKind::Gitlab => &comment["author"],
+        };
+        match (us, self.kind) {
+            (Some(us), _) => self.name_of(author) == Some(us),
+            (None, ForgeKind::Github) => author["type"] == "Bot",
+            // Users of jobs are not marked here.
+            (None, ForgeKind::Gitlab | ForgeKind::Gitea) => true,
         }
     }
 

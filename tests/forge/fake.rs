@@ -21,6 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub const TOKEN: &str = "t0ken-of-the-forge";
+/// Whose token it is.
+const US: &str = "bayplan-bot";
 pub const REPOSITORY: &str = "ops/fleet";
 
 /// What a forge in trouble does.
@@ -37,7 +39,7 @@ pub enum Trouble {
 pub struct Comment {
     pub id: u64,
     pub body: String,
-    /// Whether the token may change it.
+    /// Whether it is by the token's user. GitHub lets a token that may write change others' comments, too.
     pub is_ours: bool,
 }
 
@@ -159,7 +161,25 @@ impl Fake {
         }
     }
 
+    /// Who wrote a comment, and whose token it is.
+    fn user(&self, name: &str) -> (&'static str, Value) {
+        match self.kind {
+            ForgeKind::Github => ("user", json!({"login": name, "type": if name == US { "Bot" } else { "User" }})),
+            ForgeKind::Gitlab => ("author", json!({"username": name})),
+            ForgeKind::Gitea => ("user", json!({"login": name})),
+        }
+    }
+
     fn decide(&self, method: &str, path: &str, query: &str, body: &Value) -> Option<(u16, Value)> {
+        if method == "GET"
+            && path == self.root().split("/repos").next()?.split("/projects").next()?.to_owned() + "/user"
+        {
+            return Some(match self.kind {
+                // The token of a job belongs to no user.
+                ForgeKind::Github => (403, json!({"message": "Resource not accessible by integration"})),
+                ForgeKind::Gitlab | ForgeKind::Gitea => (200, self.user(US).1),
+            });
+        }
         let rest = path.strip_prefix(&self.root())?;
         let (one, update) = match self.kind {
             ForgeKind::Github | ForgeKind::Gitea => ("/issues/comments/", "PATCH"),
@@ -198,7 +218,11 @@ impl Fake {
                     ForgeKind::Gitea => (usize::MAX, 1),
                 };
                 let page = seen.comments.iter().skip(size.saturating_mul(page - 1)).take(size);
-                return Some((200, page.map(|comment| json!({"id": comment.id, "body": comment.body})).collect()));
+                let shown = page.map(|comment| {
+                    let (key, user) = self.user(if comment.is_ours { US } else { "somebody" });
+                    json!({"id": comment.id, "body": comment.body, key: user})
+                });
+                return Some((200, shown.collect()));
             }
             if rest == self.list() && method == "POST" {
                 let id = 1000 + seen.comments.len() as u64;
@@ -207,7 +231,7 @@ impl Fake {
             }
             if let (Some(id), true) = (rest.strip_prefix(one), method == update) {
                 let comment = seen.comments.iter_mut().find(|comment| comment.id.to_string() == id)?;
-                if !comment.is_ours {
+                if !comment.is_ours && self.kind != ForgeKind::Github {
                     return Some((403, json!({"message": "Must have admin rights"})));
                 }
                 comment.body = text("body")?;

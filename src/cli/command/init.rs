@@ -69,7 +69,7 @@ fn write(path: &Path, content: &str) -> Result<Written, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GITEA, GITHUB, GITLAB, init};
+    use super::init;
     use crate::reconcile::understand::understand;
     use crate::source;
     use crate::validate::cache::Cache;
@@ -87,20 +87,5 @@ mod tests {
         std::fs::write(&host, "mine").expect("written");
         init(folder.path(), None).expect("written again");
         assert_eq!(std::fs::read_to_string(&host).expect("read"), "mine");
-    }
-
-    #[test]
-    fn what_each_forge_runs_are_the_same_commands() {
-        for text in [GITHUB, GITLAB, GITEA] {
-            for command in [
-                "bayplan validate",
-                "bayplan plan --base \"$BASE\" --head HEAD --branch",
-                "--comment",
-                "tokenEnv: BAYPLAN_TOKEN",
-                "bayplan/status:bayplan/status",
-            ] {
-                assert!(text.contains(command), "{command} is not in\n{text}");
-            }
-        }
     }
 }

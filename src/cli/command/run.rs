@@ -79,11 +79,11 @@ pub async fn run(global: &Global, repo: &Repo) -> Result<Exit, Trouble> {
             if matches!(event, Event::Passed(_)) {
                 is_ready.store(true, Ordering::Release);
             }
-            if let Some(reporter) = &reporter
-                && let Some(said) = reports.hear(&event)
-            {
-                let link = status_page.clone();
-                reporter.wish(said.commit, CommitStatus { state: said.state, sentence: said.sentence, link });
+            if let Some(reporter) = &reporter {
+                for said in reports.hear(&event) {
+                    let link = status_page.clone();
+                    reporter.wish(said.commit, CommitStatus { state: said.state, sentence: said.sentence, link });
+                }
             }
             match audience {
                 Audience::Person => out::say(&narrator.tell(&event)),
