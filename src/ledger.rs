@@ -72,6 +72,10 @@ pub const CONTROLLER: &str = "Bayplan-Controller";
 /// The commit of the ledger that placement used.
 pub const INPUTS: &str = "Bayplan-Inputs";
 
+/// The trailer that names a plan by its digest: in the ledger the one that was begun, in the watched branch the one that was
+/// reviewed.
+pub const PLAN: &str = "Bayplan-Plan";
+
 /// A commit of the ledger: its trailers, and the commits beneath it.
 struct Told<Id> {
     trailers: Vec<(String, String)>,

@@ -204,7 +204,10 @@ async fn the_commands_tell_it_to_people_and_to_programs() {
     story.says(&["history"], 0, &["blog", "removed", "No blog (Tester)"]);
     story.says(&["history", "--limit", "2"], 0, &["the newest 2; `--limit 0` shows all"]);
     story.says(&["history", "shp"], 2, &["the ledger names no stack shp", "did you mean `shop`?"]);
-    story.says(&["history", "shop", "--host", "host-9"], 0, &["Nothing of that happened."]);
+    story.says(&["history", "blog", "--host", "host-1"], 0, &["Nothing of that happened."]);
+    let words = ["the ledger names no service of shop called wep", "did you mean `web`?"];
+    story.says(&["history", "shop/wep"], 2, &words);
+    story.says(&["history", "--host", "hsot-1"], 2, &["the ledger names no host hsot-1", "did you mean `host-1`?"]);
     story.says(&["blame", "shop"], 0, &["web-1  host-2  since 20", "The web moves (Tester)", "targetHost"]);
     story.says(&["blame", "blog"], 2, &["the ledger names no stack blog", "there is shop"]);
     let json = story.says(&["history", "shop", "--limit", "0", "--format", "json"], 0, &[]);

@@ -97,7 +97,7 @@ fn every_host_says_what_speaks_for_and_against_it() {
     check(folder, "explain-host.json", &["explain", "shop/web-2", "--host", "host-2", "--format", "json"], 0);
     refused(folder, &["explain", "shup"], &["there is no stack shup", "did you mean `shop`?"]);
     refused(folder, &["explain", "shop/wob"], &["means no instance", "did you mean `web`?"]);
-    refused(folder, &["explain", "shop", "--host", "host-9"], &["no host host-9", "host-1, host-2, host-3"]);
+    refused(folder, &["explain", "shop", "--host", "host-9"], &["no host host-9", "did you mean `host-1`?"]);
     refused(folder, &["explain", "shop", "--rev", "nowhere"], &["`nowhere` names no commit here"]);
 }
 
@@ -114,7 +114,15 @@ fn what_if_a_host_were_gone_or_new() {
     let said = String::from_utf8_lossy(&wrong.stdout).into_owned();
     assert_eq!(wrong.status.code(), Some(1), "{said}");
     assert!(said.contains("hosts/wrong.yaml:2:1") && said.contains("did you mean `ipAddress`?"), "{said}");
-    refused(folder, &["plan", "--without", "host-9"], &["no host host-9", "host-1, host-2, host-3"]);
+    refused(folder, &["plan", "--without", "host-9"], &["no host host-9", "did you mean `host-1`?"]);
+    refused(folder, &["plan", "--without", "elsewhere"], &["no host elsewhere", "there is host-1, host-2, host-3"]);
+    let both = bayplan(folder, &["plan", "--without", "host-1", "--drain", "datacenter=fsn1"]);
+    let said = String::from_utf8_lossy(&both.stdout).into_owned();
+    assert!(!said.contains("host-1 is draining"), "what is gone is not there to be emptied: {said}");
+    fs::create_dir_all(folder.join("more")).expect("a folder");
+    fs::write(folder.join("more/large.yaml"), "name: other\nipAddress: 10.0.0.8\n").expect("a file");
+    let twice = ["plan", "--add-host", "large.yaml", "--add-host", "more/large.yaml"];
+    refused(folder, &twice, &["more/large.yaml: two files of one name"]);
     refused(folder, &["plan", "--drain", "datacenter=ams1"], &["no host is in datacenter ams1", "fsn1, nbg1"]);
     refused(folder, &["plan", "--drain", "zone=1"], &["a host, or `datacenter=NAME`"]);
     refused(folder, &["plan", "--add-host", "nowhere.yaml"], &["cannot be read"]);

@@ -3,7 +3,7 @@
 use crate::cli::show::paint::plain;
 use crate::cli::trouble::Trouble;
 use crate::name::{InstanceId, StackName, StackSlug};
-use crate::parse::suggest::did_you_mean;
+use crate::parse::suggest::did_you_mean_or_all;
 
 /// The stack that a word means: its name as written, or its slug.
 pub fn stack<'a>(word: &str, known: impl Iterator<Item = &'a StackName>) -> Result<StackSlug, Trouble> {
@@ -12,12 +12,7 @@ pub fn stack<'a>(word: &str, known: impl Iterator<Item = &'a StackName>) -> Resu
     if let Some(name) = known.iter().find(is_meant) {
         return Ok(name.slug().clone());
     }
-    let slugs: Vec<&str> = known.iter().map(|name| name.slug().as_str()).collect();
-    let hint = match did_you_mean(word, slugs.iter().copied()) {
-        Some(hint) => hint,
-        None if slugs.is_empty() => "there is none yet".to_owned(),
-        None => format!("there is {}", slugs.join(", ")),
-    };
+    let hint = did_you_mean_or_all(word, known.iter().map(|name| name.slug().as_str()), "there is none yet");
     Err(Trouble::usage(format!("there is no stack {}: {hint}", plain(word))))
 }
 
@@ -48,11 +43,7 @@ pub fn instances<'a>(
     }
     let mut known: Vec<String> = all.iter().map(|id| id.service.to_string()).collect();
     known.dedup();
-    let hint = match did_you_mean(part, known.iter().map(String::as_str)) {
-        Some(hint) => hint,
-        None if known.is_empty() => "it has none".to_owned(),
-        None => format!("there is {}", known.join(", ")),
-    };
+    let hint = did_you_mean_or_all(part, known.iter().map(String::as_str), "it has none");
     Err(Trouble::usage(format!("{} means no instance: {hint}", plain(what))))
 }
 

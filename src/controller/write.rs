@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::controller::hand::{Done, InHand};
 use crate::controller::notes::{Beside, Noted};
-use crate::ledger::{CONTROLLER, Change, INPUTS, LedgerError, REVISION};
+use crate::ledger::{CONTROLLER, Change, INPUTS, LedgerError, PLAN, REVISION};
 use crate::model::config::Notes;
 use crate::model::desired::Inventory;
 use crate::model::record::{Ledger, Record, StackStatus};
@@ -262,7 +262,7 @@ fn trailers(
     inputs: Option<&Revision>,
 ) -> Vec<(String, String)> {
     let mut trailers = vec![(REVISION.to_owned(), head.to_string()), (CONTROLLER.to_owned(), site.identity.clone())];
-    trailers.extend(plan.map(|digest| ("Bayplan-Plan".to_owned(), digest.to_string())));
+    trailers.extend(plan.map(|digest| (PLAN.to_owned(), digest.to_string())));
     trailers.push(("Bayplan-Result".to_owned(), result.to_owned()));
     trailers.extend(inputs.map(|inputs| (INPUTS.to_owned(), inputs.to_string())));
     trailers

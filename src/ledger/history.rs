@@ -14,11 +14,12 @@ use std::sync::Arc;
 use git2::{Commit, Oid, Repository};
 
 use super::branch::{head, revision, text, told};
-use super::{Door, HOSTS, LedgerError, REVISION, STACKS, StatusBranch, convert, failed, with};
+use super::{Door, HOSTS, LedgerError, PLAN, REVISION, STACKS, StatusBranch, convert, failed, with};
 use crate::model::record::{Deployment, HostRecord, Record};
 use crate::name::{Digest, HostName, InstanceId, Revision, ServiceName, StackSlug};
+use crate::plan::Plan;
 use crate::source::history::trailers_of;
-use crate::source::local::open_repository;
+use crate::source::local::{is_cut_off_beneath, open_repository};
 use crate::source::trees::{Entries, Trees};
 use crate::status::blame::{self, Put};
 use crate::status::history::{self, Entry, Happened, What};
@@ -51,10 +52,32 @@ pub struct History {
     pub head: Option<Revision>,
     /// The newest first.
     pub entries: Vec<Entry>,
-    /// The stacks that the ledger ever named, as far back as it was read.
-    pub stacks: BTreeSet<StackSlug>,
+    pub named: Named,
     /// This clone is shallow, and what is older is not in it.
     pub is_cut_off: bool,
+}
+
+/// What the ledger ever named, as far back as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    pub stacks: BTreeSet<StackSlug>,
+    /// Of the stacks that are asked for; only where a service or a host is.
+    pub services: BTreeSet<ServiceName>,
+    /// Only where a service or a host is asked for.
+    pub hosts: BTreeSet<HostName>,
+}
+
+impl Named {
+    fn take_in(&mut self, happened: &Happened) {
+        for touched in &happened.touched {
+            self.hosts.insert(touched.host.clone());
+            self.services.extend(touched.instance.as_ref().map(|id| id.service.clone()));
+        }
+        for moved in &happened.moves {
+            self.hosts.extend([&moved.from, &moved.to].into_iter().flatten().cloned());
+            self.services.insert(moved.instance.service.clone());
+        }
+    }
 }
 
 /// What the newest record of a stack says, with what put it there.
@@ -100,6 +123,27 @@ impl StatusBranch {
         }
     }
 
+    /// The commit of the watched branch for which something new of a stack was last begun; what was only healed does not
+    /// count. None: nothing ever was. A ledger in memory tells nothing.
+    ///
+    /// # Errors
+    /// When a commit or a tree cannot be read.
+    pub async fn last_planned(&self, stack: &StackSlug) -> Result<Option<Revision>, LedgerError> {
+        let nothing = Plan::default().digest();
+        // Mostly it is among the newest.
+        for most in [Some(FEW_AT_ONCE), None] {
+            let asked = Asked { stack: Some(stack.clone()), most, ..Asked::default() };
+            let begins = |entry: &&Entry| {
+                matches!(entry.happened.what, What::Deploying | What::Removing)
+                    && entry.trailer(PLAN).is_some_and(|plan| plan != nothing.as_str())
+            };
+            if let Some(begun) = self.history(asked).await?.entries.iter().find(begins) {
+                return Ok(begun.trailer(REVISION).and_then(|revision| Revision::new(revision).ok()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The newest deployment of a stack that ran with another content than this one. None: none did.
     ///
     /// # Errors
@@ -126,20 +170,23 @@ fn tell(repository: &Repository, asked: &Asked) -> Result<History, LedgerError> 
     let mut walk = Walk::from(repository, newest)?;
     let most = asked.most.unwrap_or(usize::MAX);
     let after = reader.ledger(&walk.commit(newest)?)?;
-    told.stacks.extend(reader.names(after.stacks)?);
+    told.named.stacks.extend(reader.names(after.stacks)?);
+    if asked.host.is_some() {
+        told.named.hosts.extend(reader.hosts(after.hosts).into_keys());
+    }
     let mut at_once = FEW_AT_ONCE;
     while told.entries.len() < most {
         let mut steps = Vec::new();
         while steps.len() < at_once
             && let Some((commit, parents)) = walk.next()?
         {
-            if parents.is_empty() && repository.is_shallow() {
+            if parents.is_empty() && is_cut_off_beneath(repository, commit.id()) {
                 // Whether anything is new here only the commit beneath could say.
                 told.is_cut_off = true;
                 continue;
             }
             let step = reader.step(commit, &parents, asked)?;
-            told.stacks.extend(step.names.iter().cloned());
+            told.named.stacks.extend(step.names.iter().cloned());
             steps.push(step);
         }
         if steps.is_empty() {
@@ -148,7 +195,7 @@ fn tell(repository: &Repository, asked: &Asked) -> Result<History, LedgerError> 
         reader.read_ahead(&steps)?;
         for step in steps {
             let room = most - told.entries.len();
-            let happened = reader.happened(&step, asked).into_iter().take(room);
+            let happened = reader.happened(&step, asked, &mut told.named).into_iter().take(room);
             told.entries.extend(happened.map(|(stack, happened)| entry(&step.commit, stack, happened)));
         }
         at_once = (2 * at_once).min(MOST_AT_ONCE);
@@ -427,8 +474,13 @@ impl<'r> Reader<'r> {
     }
 
     /// What a commit tells, as far as it is asked for.
-    fn happened(&mut self, step: &Step<'_>, asked: &Asked) -> Vec<(Option<StackSlug>, Happened)> {
-        let within = |happened: Happened| happened.within(asked.service.as_ref(), asked.host.as_ref());
+    fn happened(&mut self, step: &Step<'_>, asked: &Asked, named: &mut Named) -> Vec<(Option<StackSlug>, Happened)> {
+        let mut within = |happened: Happened| {
+            if asked.service.is_some() || asked.host.is_some() {
+                named.take_in(&happened);
+            }
+            happened.within(asked.service.as_ref(), asked.host.as_ref())
+        };
         match step.quiet {
             QuietChange::Joined => vec![(None, history::only(What::Joined, String::new()))],
             QuietChange::Hosts { before, after } => {

@@ -17,6 +17,15 @@ pub fn did_you_mean<'a>(wrong: &str, words: impl IntoIterator<Item = &'a str>) -
         .map(|(_, word)| format!("did you mean `{word}`?"))
 }
 
+/// A hint for `wrong` in any case: what was meant, else all that there is, else `none`.
+pub fn did_you_mean_or_all<'a>(wrong: &str, words: impl IntoIterator<Item = &'a str>, none: &str) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    did_you_mean(wrong, words.iter().copied()).unwrap_or_else(|| match words.is_empty() {
+        true => none.to_owned(),
+        false => format!("there is {}", words.join(", ")),
+    })
+}
+
 /// Insertions, deletions, replacements and swaps of neighbours that make one text of the other.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().collect();
@@ -40,7 +49,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::did_you_mean;
+    use super::{did_you_mean, did_you_mean_or_all};
 
     #[test]
     fn a_slip_of_the_finger_is_recognised_and_another_word_is_not() {
@@ -51,5 +60,13 @@ mod tests {
         assert_eq!(hint("Image").as_deref(), Some("did you mean `image`?"));
         assert_eq!(hint("database"), None);
         assert_eq!(hint(""), None);
+    }
+
+    #[test]
+    fn where_nothing_was_meant_all_that_there_is_is_said() {
+        let hint = |words: &[&'static str]| did_you_mean_or_all("web", words.iter().copied(), "it has none");
+        assert_eq!(hint(&["app", "wep"]), "did you mean `wep`?");
+        assert_eq!(hint(&["app", "cache"]), "there is app, cache");
+        assert_eq!(hint(&[]), "it has none");
     }
 }

@@ -12,7 +12,7 @@ use crate::diagnostic::Report;
 use crate::ledger::LedgerError;
 use crate::ledger::history::Ran;
 use crate::name::{Digest, Revision, StackSlug};
-use crate::parse::suggest::did_you_mean;
+use crate::parse::suggest::did_you_mean_or_all;
 use crate::reconcile::site::Site;
 use crate::reconcile::understand;
 use crate::source::{Snapshot, SourceError};
@@ -196,10 +196,6 @@ fn failed(ledger: &crate::model::record::Ledger, stack: &StackSlug, content: &Di
 }
 
 fn no_such_stack(stack: &StackSlug, known: &BTreeSet<StackSlug>) -> RollbackError {
-    let names = || known.iter().map(StackSlug::as_str);
-    let hint = did_you_mean(stack.as_str(), names()).unwrap_or_else(|| match known.is_empty() {
-        true => "there is none".to_owned(),
-        false => format!("there is {}", names().collect::<Vec<_>>().join(", ")),
-    });
+    let hint = did_you_mean_or_all(stack.as_str(), known.iter().map(StackSlug::as_str), "there is none");
     RollbackError::NoSuchStack { stack: stack.clone(), hint }
 }

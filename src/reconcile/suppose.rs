@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use crate::files::SourceFile;
 use crate::model::desired::Inventory;
-use crate::model::host::{Endpoint, Host, HostStatus};
+use crate::model::host::{Endpoint, HostStatus};
 use crate::model::world::{EngineView, World};
 use crate::name::HostName;
+use crate::parse::suggest::did_you_mean_or_all;
 use crate::source::Snapshot;
 
 /// One "what if".
@@ -42,10 +43,10 @@ impl fmt::Display for Supposed {
 /// What was supposed of something that is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SupposeError {
-    #[error("there is no host {host} in the inventory; there is {known}")]
-    NoSuchHost { host: HostName, known: String },
-    #[error("no host is in datacenter {datacenter}; there is {known}")]
-    NoSuchDatacenter { datacenter: String, known: String },
+    #[error("there is no host {host} in the inventory: {hint}")]
+    NoSuchHost { host: HostName, hint: String },
+    #[error("no host is in datacenter {datacenter}: {hint}")]
+    NoSuchDatacenter { datacenter: String, hint: String },
 }
 
 /// The files with those that are supposed.
@@ -67,16 +68,18 @@ pub(super) fn inventory(mut inventory: Inventory, supposed: &[Supposed]) -> Resu
             Supposed::Without(name) => set_status(&mut inventory, name, HostStatus::Offline)?,
             Supposed::Draining(name) => set_status(&mut inventory, name, HostStatus::Draining)?,
             Supposed::DatacenterDraining(datacenter) => {
-                let is_in = |host: &&Arc<Host>| host.datacenter.as_ref() == Some(datacenter);
-                let names: Vec<HostName> =
-                    inventory.hosts.values().filter(is_in).map(|host| host.name.clone()).collect();
-                if names.is_empty() {
-                    let known = inventory.hosts.values().filter_map(|host| host.datacenter.as_deref());
-                    let known = listed(known.collect());
-                    return Err(SupposeError::NoSuchDatacenter { datacenter: datacenter.clone(), known });
+                let mut hosts =
+                    inventory.hosts.values_mut().filter(|host| host.datacenter.as_ref() == Some(datacenter)).peekable();
+                if hosts.peek().is_none() {
+                    drop(hosts);
+                    let known: BTreeSet<&str> =
+                        inventory.hosts.values().filter_map(|host| host.datacenter.as_deref()).collect();
+                    let hint = did_you_mean_or_all(datacenter, known, "there is none");
+                    return Err(SupposeError::NoSuchDatacenter { datacenter: datacenter.clone(), hint });
                 }
-                for name in names {
-                    set_status(&mut inventory, &name, HostStatus::Draining)?;
+                // One that is gone is not there to be emptied.
+                for host in hosts.filter(|host| host.status != HostStatus::Offline) {
+                    Arc::make_mut(host).status = HostStatus::Draining;
                 }
             }
         }
@@ -91,14 +94,11 @@ fn set_status(inventory: &mut Inventory, name: &HostName, status: HostStatus) ->
             Ok(())
         }
         None => {
-            let known = listed(inventory.hosts.keys().map(HostName::as_str).collect());
-            Err(SupposeError::NoSuchHost { host: name.clone(), known })
+            let known = inventory.hosts.keys().map(HostName::as_str);
+            let hint = did_you_mean_or_all(name.as_str(), known, "it is empty");
+            Err(SupposeError::NoSuchHost { host: name.clone(), hint })
         }
     }
-}
-
-fn listed(names: BTreeSet<&str>) -> String {
-    if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") }
 }
 
 /// The engines of hosts that are supposed to be gone do not answer, unless another host has the same.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use git2::{Commit, ErrorCode, Oid, Repository, Sort};
 
-use super::local::open_repository;
+use super::local::{is_cut_off_beneath, open_repository};
 use super::trees::Trees;
 use super::{Door, Inner, Source, SourceError, Trailer, find_commit, lock, reading, revision, with};
 use crate::name::Revision;
@@ -288,8 +288,7 @@ fn root_commit(
             break root;
         }
         if commit.parent_count() == 0 {
-            // A shallow clone hides the parents of the commits that it ends at.
-            if repository.is_shallow() {
+            if is_cut_off_beneath(repository, commit.id()) {
                 return Err(SourceError::Shallow);
             }
             break commit.id();

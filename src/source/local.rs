@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use git2::{ErrorCode, Repository, Status, StatusOptions};
+use git2::{ErrorCode, Oid, Repository, Status, StatusOptions};
 
 use super::{Inner, ROOTS, SourceError, location, reading};
 
@@ -36,6 +36,12 @@ pub(crate) fn open_repository(path: &Path) -> Result<Repository, SourceError> {
             SourceError::NotARepository { path: path.to_owned(), source: error }
         }
     })
+}
+
+/// Whether a shallow clone was cut off beneath a commit, which then looks like one that has no parents.
+pub(crate) fn is_cut_off_beneath(repository: &Repository, commit: Oid) -> bool {
+    let cut = std::fs::read_to_string(repository.commondir().join("shallow"));
+    cut.is_ok_and(|ids| ids.lines().any(|id| id == commit.to_string()))
 }
 
 fn checked_out(repository: &Repository, path: &Path) -> Result<String, SourceError> {

@@ -26,6 +26,13 @@ pub struct Entry {
     pub trailers: Vec<(String, String)>,
 }
 
+impl Entry {
+    /// The value of a trailer of the commit.
+    pub fn trailer(&self, name: &str) -> Option<&str> {
+        self.trailers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happened {
     pub what: What,

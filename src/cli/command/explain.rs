@@ -4,9 +4,11 @@ use crate::cli::args::{Format, Global, Repo};
 use crate::cli::exit::Exit;
 use crate::cli::show::explain::{self, Shown};
 use crate::cli::show::json::document;
+use crate::cli::show::paint::plain;
 use crate::cli::trouble::Trouble;
 use crate::cli::{open, out, which};
 use crate::name::HostName;
+use crate::parse::suggest::did_you_mean_or_all;
 use crate::placement;
 use crate::placement::account::Account;
 use crate::plan::want::Want;
@@ -44,10 +46,10 @@ pub async fn explain(global: &Global, repo: &Repo, asked: &Asked<'_>) -> Result<
     let accounts = placement::explain(&pass.placement_input(&stacks), &slug);
     let ids = which::instances(asked.what, part, accounts.iter().map(|account| &account.instance))?;
     let chosen: Vec<&Account> = accounts.iter().filter(|account| ids.contains(&&account.instance)).collect();
-    let host = asked.host.map(|host| known_host(&chosen, host)).transpose()?;
     if chosen.is_empty() {
         return Err(Trouble::usage(format!("{slug} is not placed: it is not asked for, or never ran and is wrong")));
     }
+    let host = asked.host.map(|host| known_host(&chosen, host)).transpose()?;
     let shown =
         Shown { accounts: &chosen, host: host.as_ref(), revision: &pass.revision, ledger: pass.ledger.commit.as_ref() };
     match global.format {
@@ -65,6 +67,6 @@ fn known_host(accounts: &[&Account], word: &str) -> Result<HostName, Trouble> {
     let mut known: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
     known.sort_unstable();
     known.dedup();
-    let known = if known.is_empty() { "it is empty".to_owned() } else { format!("there is {}", known.join(", ")) };
-    Err(Trouble::usage(format!("there is no host {word} in the inventory: {known}")))
+    let hint = did_you_mean_or_all(word, known, "it is empty");
+    Err(Trouble::usage(format!("there is no host {} in the inventory: {hint}", plain(word))))
 }

@@ -8,9 +8,9 @@ use crate::cli::show::history::{self, Shown};
 use crate::cli::show::paint::{FAINT, painted, plain};
 use crate::cli::trouble::Trouble;
 use crate::cli::{open, out, which};
-use crate::ledger::history::{self as ledger, History, Quiet};
+use crate::ledger::history::{self as ledger, Named, Quiet};
 use crate::name::{HostName, ServiceName, StackName, StackSlug};
-use crate::parse::suggest::did_you_mean;
+use crate::parse::suggest::did_you_mean_or_all;
 
 /// What is said where there is no ledger.
 pub const NO_LEDGER: &str =
@@ -39,8 +39,8 @@ pub async fn history(global: &Global, repo: &Repo, asked: &Asked<'_>) -> Result<
     let history = site.ledger.history(question.clone()).await?;
     if history.head.is_none() {
         out::note(NO_LEDGER);
-    } else if let Some(stack) = &question.stack {
-        known(&history, stack)?;
+    } else if history.entries.is_empty() {
+        known(&history.named, &question)?;
     }
     let revisions: BTreeSet<_> = history.entries.iter().filter_map(|entry| entry.happened.revision.clone()).collect();
     let authored = site.source.authored(&revisions).await?;
@@ -80,21 +80,33 @@ pub fn slug(text: &str) -> Result<StackSlug, Trouble> {
     Ok(name.slug().clone())
 }
 
-/// The ledger was read to its end before this is known of a stack that has no entry.
-fn known(history: &History, stack: &StackSlug) -> Result<(), Trouble> {
-    if history.stacks.contains(stack) || !history.entries.is_empty() {
-        return Ok(());
+/// Whether what has no entry was ever there: the ledger was read to its end before that is known.
+fn known(named: &Named, asked: &ledger::Asked) -> Result<(), Trouble> {
+    let known = |what: &str, word: &str, known: Vec<&str>| match known.contains(&word) {
+        true => Ok(()),
+        false => {
+            let hint = did_you_mean_or_all(word, known, "it names none");
+            Err(Trouble::usage(format!("the ledger names no {what} {word}: {hint}")))
+        }
+    };
+    if let Some(stack) = asked.stack.as_ref().filter(|stack| !named.stacks.contains(*stack)) {
+        return Err(unknown(stack, &named.stacks));
     }
-    Err(unknown(stack, &history.stacks))
+    if let Some((stack, service)) = asked.stack.as_ref().zip(asked.service.as_ref()) {
+        known(
+            &format!("service of {stack} called"),
+            service.as_str(),
+            named.services.iter().map(ServiceName::as_str).collect(),
+        )?;
+    }
+    asked
+        .host
+        .iter()
+        .try_for_each(|host| known("host", host.as_str(), named.hosts.iter().map(HostName::as_str).collect()))
 }
 
 /// There is no such stack; which one was meant, or which there are.
 pub fn unknown(stack: &StackSlug, known: &BTreeSet<StackSlug>) -> Trouble {
-    let names = || known.iter().map(StackSlug::as_str);
-    let hint = match did_you_mean(stack.as_str(), names()) {
-        Some(hint) => hint,
-        None if known.is_empty() => "it names none".to_owned(),
-        None => format!("there is {}", names().collect::<Vec<_>>().join(", ")),
-    };
+    let hint = did_you_mean_or_all(stack.as_str(), known.iter().map(StackSlug::as_str), "it names none");
     Trouble::usage(format!("the ledger names no stack {stack}: {hint}"))
 }

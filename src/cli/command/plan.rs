@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cli::args::{Format, Global, Repo};
+use crate::cli::command::suppose;
 use crate::cli::exit::Exit;
 use crate::cli::show::plan::{Against, Shown};
 use crate::cli::show::progress::{self, shown};
@@ -76,10 +77,7 @@ pub async fn plan(global: &Global, repo: &Repo, asked: &Asked<'_>) -> Result<Exi
     let (look, at) = place(&site, asked.what).await?;
     let context = Context { at, supposed: asked.supposed.clone(), ..Context::default() };
     let pass = reconcile::pass(&mut site, look, &context).await?;
-    let mut branch = named(&site, asked.what);
-    for one in &asked.supposed {
-        branch.push_str(&format!(", {one}"));
-    }
+    let branch = named(&site, asked.what) + &suppose::said(&asked.supposed);
     let against = match look {
         Look::Hosts => Against::Hosts,
         Look::Offline => Against::Ledger(pass.ledger.commit.as_ref()),

@@ -1,5 +1,6 @@
 //! What the command line supposes of the fleet.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cli::args::WhatIf;
@@ -10,8 +11,14 @@ use crate::reconcile::suppose::Supposed;
 
 pub fn supposed(what_if: &WhatIf) -> Result<Vec<Supposed>, Trouble> {
     let mut supposed = Vec::new();
+    let mut paths = BTreeSet::new();
     for file in &what_if.add_host {
-        supposed.push(Supposed::HostFile(host_file(file)?));
+        let host = host_file(file)?;
+        if !paths.insert(host.path.clone()) {
+            let why = "two files of one name stand for one file below hosts/; name them differently";
+            return Err(Trouble::usage(format!("--add-host {}: {why}", file.display())));
+        }
+        supposed.push(Supposed::HostFile(host));
     }
     for host in &what_if.without {
         supposed.push(Supposed::Without(host_name(host)?));
@@ -24,6 +31,11 @@ pub fn supposed(what_if: &WhatIf) -> Result<Vec<Supposed>, Trouble> {
         });
     }
     Ok(supposed)
+}
+
+/// What is supposed, to follow what is shown.
+pub fn said(supposed: &[Supposed]) -> String {
+    supposed.iter().map(|one| format!(", {one}")).collect()
 }
 
 fn host_name(word: &str) -> Result<HostName, Trouble> {

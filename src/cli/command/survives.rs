@@ -2,6 +2,7 @@
 
 use crate::cli::args::{Format, Global, Repo};
 use crate::cli::command::plan::{What, named, place};
+use crate::cli::command::suppose;
 use crate::cli::exit::Exit;
 use crate::cli::show::json::document;
 use crate::cli::show::{progress, survives};
@@ -17,12 +18,13 @@ pub async fn survives(global: &Global, repo: &Repo, what: What<'_>, supposed: Ve
     let mut site = open::site(global, repo, config).await?;
     open::note_uncommitted(&site).await?;
     let (_, at) = place(&site, what).await?;
+    let what_if = suppose::said(&supposed);
     let pass = reconcile::pass(&mut site, Look::Offline, &Context { at, supposed, ..Context::default() }).await?;
     let stacks = pass.stacks();
     let shown = survives::Shown {
         losses: &losses(&pass.placement_input(&stacks)),
         held: &pass.placement.held,
-        what: &named(&site, what),
+        what: &format!("{}{what_if}", named(&site, what)),
         revision: &pass.revision,
         ledger: pass.ledger.commit.as_ref(),
     };

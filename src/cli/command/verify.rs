@@ -20,7 +20,6 @@ pub async fn verify(global: &Global, repo: &Repo, stack: Option<&str>, depth: De
         Format::Human | Format::Github | Format::Sarif | Format::Markdown => out::say(&verify::text(&verified)),
     }
     let differs = if verified.differs() { Exit::No } else { Exit::AsAsked };
-    // What was not seen was not verified.
-    let unseen = verified.stacks.values().filter_map(|stack| stack.live.as_ref()).any(|live| !live.unseen.is_empty());
-    Ok(if unseen { differs.and(Exit::World) } else { differs })
+    // What was not computed and what was not seen was not verified.
+    Ok(if verified.is_whole() { differs } else { differs.and(Exit::World) })
 }
