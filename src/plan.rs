@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model::config::Brake;
 use crate::model::desired::Inventory;
@@ -90,6 +90,8 @@ pub struct Plan {
 /// One stack's part of a plan.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StackPlan {
+    /// What is wanted of it; none where nothing is.
+    pub content: Option<Digest>,
     /// In order of instance. Kept instances are listed too.
     pub changes: Vec<Change>,
     /// Each step names those that must have been carried out before, by index.
@@ -123,26 +125,27 @@ impl Plan {
         of_stacks.chain(self.holds.iter().map(|h| (None, h)))
     }
 
-    /// Covers what the revision causes: instance, from and to, bucket, changed fields, image as written. Not revisions,
-    /// places in files, ids, resolved digests, drift or time.
+    /// Covers what the revision causes: instance, from and to, bucket, changed fields, image as written, and all that the
+    /// stack's files ask for. Not revisions, places in files, ids, resolved digests, drift or time.
+    ///
+    /// Because whoever reviewed a changed field has seen its value too, the names alone would approve any other value.
     pub fn digest(&self) -> Digest {
-        let changes: Vec<_> = self
-            .stacks
-            .values()
-            .flat_map(|stack| &stack.changes)
-            .filter(|change| change.is_caused_by_the_revision())
-            .map(|change| {
-                json!([
-                    change.instance.to_string(),
-                    change.from.as_ref().map(|h| h.as_str()),
-                    change.to.as_ref().map(|h| h.as_str()),
-                    change.bucket.as_str(),
-                    change.fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
-                    change.image,
-                ])
-            })
-            .collect();
-        Digest::of(json!(changes).to_string().as_bytes())
+        let of_change = |stack: &StackPlan, change: &Change| {
+            json!([
+                change.instance.to_string(),
+                change.from.as_ref().map(|h| h.as_str()),
+                change.to.as_ref().map(|h| h.as_str()),
+                change.bucket.as_str(),
+                change.fields.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
+                change.image,
+                stack.content.as_ref().map(Digest::as_str),
+            ])
+        };
+        let changes = self.stacks.values().flat_map(|stack| {
+            let caused = stack.changes.iter().filter(|change| change.is_caused_by_the_revision());
+            caused.map(|change| of_change(stack, change))
+        });
+        Digest::of(Value::from_iter(changes).to_string().as_bytes())
     }
 }
 
@@ -179,7 +182,10 @@ pub fn plan_from(input: &Input<'_>, memo: &mut Memo) -> Plan {
             continue;
         }
         let stack = Arc::new(match want {
-            Want::Stack { .. } => decide::stack(input, &index, slug, want, braked.as_ref()),
+            Want::Stack { stack, .. } => StackPlan {
+                content: Some(stack.content.clone()),
+                ..decide::stack(input, &index, slug, want, braked.as_ref())
+            },
             Want::Keep { .. } => StackPlan { holds: want.holds(slug), ..StackPlan::default() },
             Want::Nothing { .. } => removal::stack(input, &index, slug, want, braked.as_ref()),
         });

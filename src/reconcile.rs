@@ -293,7 +293,7 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
     let mut plan = plan::plan_from(&input, &mut site.memo);
     debug_assert_eq!(plan, plan::plan(&input), "what is known must be what would be planned");
     plan.holds.extend(hold);
-    let not_reviewed = closing::not_reviewed(site, &revision, &ledger, &plan, context).await;
+    let not_reviewed = closing::not_reviewed(site, &revision, &desired, &ledger, &plan, context).await;
     if !not_reviewed.is_empty() {
         // Once more, with what ran last in their place.
         let context = Context { not_reviewed, ..context.clone() };

@@ -11,6 +11,7 @@ mod site;
 
 use bayplan::controller::once::{Outcome, WrongFiles, clock};
 use bayplan::engine::Engine;
+use bayplan::engine::memory::faults::{Call, Fault, Times, Which};
 use bayplan::model::config::{Config, Freeze, PlanDigest, Schedule};
 use bayplan::model::world::State;
 use bayplan::moment::Zone;
@@ -117,21 +118,85 @@ async fn a_suspended_stack_is_left_as_it_is_until_it_is_resumed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_that_nobody_reviewed_waits_for_a_commit_that_names_it() {
     let (repository, simulated) = deployed().await;
-    let config = || Config { plan_digest: PlanDigest::Required, ..Config::default() };
-    let outcome = apply(&repository, &simulated, config()).await;
+    let outcome = apply(&repository, &simulated, reviewed()).await;
     assert_eq!(holds(&outcome), "", "what runs needs no review");
     repository.write("stacks/shop.yaml", &shop("web:2", "")).push("Another version\n\nBayplan-Plan: 0123456789");
-    let outcome = apply(&repository, &simulated, config()).await;
+    let outcome = apply(&repository, &simulated, reviewed()).await;
     let said = holds(&outcome);
     assert_eq!(running(&simulated).await, ["web:1"], "{said}");
-    let digest =
-        said.split("`Bayplan-Plan: ").nth(1).and_then(|rest| rest.split('`').next()).expect("the line to write");
+    let digest = asked_for(&said);
     git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
     let offline = bayplan(&repository, &["plan", "--offline"]);
     assert!(offline.contains(&format!("(plan {digest})")), "a reviewer sees the same digest: {offline}");
     repository.push(&format!("Reviewed\n\nBayplan-Plan: {digest}"));
-    let outcome = apply(&repository, &simulated, config()).await;
+    let outcome = apply(&repository, &simulated, reviewed()).await;
     assert_eq!((running(&simulated).await, holds(&outcome)), (vec!["web:2".to_owned()], String::new()));
+}
+
+/// The digest that a hold asks for.
+fn asked_for(said: &str) -> &str {
+    said.split("`Bayplan-Plan: ").nth(1).and_then(|rest| rest.split('`').next()).expect("the line to write")
+}
+
+fn reviewed() -> Config {
+    Config { plan_digest: PlanDigest::Required, ..Config::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reviewed_plan_that_had_to_wait_needs_no_second_review_and_serves_once() {
+    let (repository, simulated) = deployed().await;
+    repository.write("stacks/shop.yaml", &shop("web:2", "")).push("Another version");
+    let said = holds(&apply(&repository, &simulated, reviewed()).await);
+    let digest = asked_for(&said);
+    repository.push(&format!("Reviewed\n\nBayplan-Plan: {digest}"));
+    // The freeze is written down for this head, and what is healed in it is no new deployment.
+    kill_all(&simulated);
+    apply(&repository, &simulated, Config { plan_digest: PlanDigest::Required, ..frozen() }).await;
+    assert_eq!(running(&simulated).await, ["web:1"]);
+    let outcome = apply(&repository, &simulated, reviewed()).await;
+    assert_eq!((running(&simulated).await, holds(&outcome)), (vec!["web:2".to_owned()], String::new()));
+
+    // The same once more is the same plan, and its review is used up.
+    repository.write("stacks/shop.yaml", &shop("web:1", "")).push("Back");
+    let said = holds(&apply(&repository, &simulated, reviewed()).await);
+    repository.push(&format!("Reviewed\n\nBayplan-Plan: {}", asked_for(&said)));
+    apply(&repository, &simulated, reviewed()).await;
+    assert_eq!(running(&simulated).await, ["web:1"]);
+    repository.write("stacks/shop.yaml", &shop("web:2", "")).push("And forth");
+    let said = holds(&apply(&repository, &simulated, reviewed()).await);
+    assert_eq!((running(&simulated).await, asked_for(&said)), (vec!["web:1".to_owned()], digest));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_review_is_of_what_the_fields_say_and_not_only_of_their_names() {
+    let (repository, simulated) = deployed().await;
+    let with = |command: &str| shop("web:1", "").replace("'}]", &format!("', command: [{command}]}}]"));
+    repository.write("stacks/shop.yaml", &with("one")).push("A command");
+    let said = holds(&apply(&repository, &simulated, reviewed()).await);
+    let digest = asked_for(&said);
+    repository.write("stacks/shop.yaml", &with("two")).push(&format!("Another\n\nBayplan-Plan: {digest}"));
+    let said = holds(&apply(&repository, &simulated, reviewed()).await);
+    assert_ne!(asked_for(&said), digest, "{said}");
+    repository.write("stacks/shop.yaml", &with("one")).push("The one that was reviewed");
+    let outcome = apply(&repository, &simulated, reviewed()).await;
+    assert_eq!(holds(&outcome), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_a_reviewed_plan_is_not_done_needs_its_own_review() {
+    let (repository, simulated) = deployed().await;
+    repository.write("stacks/shop.yaml", &shop("web:2", "")).push("Another version");
+    let said = holds(&apply(&repository, &simulated, reviewed()).await);
+    repository.push(&format!("Reviewed\n\nBayplan-Plan: {}", asked_for(&said)));
+    let engine = &simulated.engines["host-1"];
+    engine.fault(Fault::Down, Which::Only(Call::Create), Times::UntilLifted);
+    apply(&repository, &simulated, reviewed()).await;
+    assert!(repository.ledger("status/shop.json").contains("\"next\""), "it was begun and is not done");
+    engine.lift_all();
+    repository.write("stacks/shop.yaml", &shop("db:1", "")).push("Something else");
+    let said = holds(&apply(&repository, &simulated, reviewed()).await);
+    assert_ne!(running(&simulated).await, ["db:1"], "{said}");
+    assert!(said.contains("not-reviewed"), "{said}");
 }
 
 fn bayplan(repository: &Repository, arguments: &[&str]) -> String {

@@ -33,7 +33,8 @@ use bayplan::name::{
 use bayplan::placement::Unplaced;
 use bayplan::placement::refusal::Refusal;
 use bayplan::plan::brake::{Braked, Why, removal_digest};
-use bayplan::plan::change::{Bucket, Cause, Change, FieldChange, Gap};
+use bayplan::plan::change::{Before, Bucket, Cause, Change, FieldChange, Gap};
+use bayplan::plan::closed::Closed;
 use bayplan::plan::hold::Hold;
 use bayplan::plan::step::{Act, Step};
 use bayplan::plan::{Plan, Planned, StackPlan};
@@ -103,6 +104,7 @@ fn change(service: &str, bucket: Bucket, from: Option<&str>, to: Option<&str>, c
         image: if bucket == Bucket::Remove { String::new() } else { format!("example/{service}:2") },
         cause,
         fields: Vec::new(),
+        before: if bucket == Bucket::Create { Before::Unknown } else { Before::Known },
         gap: Gap::None,
         why_there: String::new(),
         published: Vec::new(),
@@ -123,7 +125,7 @@ fn of_shop(stack: StackPlan) -> Plan {
 }
 
 fn changes(changes: Vec<Change>) -> Plan {
-    of_shop(StackPlan { changes, ..StackPlan::default() })
+    of_shop(StackPlan { content: Some(Digest::of(b"the shop")), changes, ..StackPlan::default() })
 }
 
 fn port(last: u8, host_port: u16) -> PublishedPort {
@@ -159,6 +161,7 @@ fn a_new_service_says_where_it_goes_and_why() {
     check_plan(
         "create",
         &of_shop(StackPlan {
+            content: Some(Digest::of(b"the shop")),
             changes: vec![web],
             steps: vec![
                 step(Act::Pull { reference: "example/web:2".to_owned() }, &[]),
@@ -222,24 +225,26 @@ fn a_reviewer_sees_what_a_change_of_the_inventory_moves() {
         host: host("host-2"),
         why: "stays where it is: the volume `data` is here".to_owned(),
     };
-    check_plan("inventory", &of_shop(StackPlan { changes: vec![db, web], holds: vec![stays], ..StackPlan::default() }));
+    check_plan(
+        "inventory",
+        &of_shop(StackPlan {
+            content: Some(Digest::of(b"the shop")),
+            changes: vec![db, web],
+            holds: vec![stays],
+            ..StackPlan::default()
+        }),
+    );
 }
 
-#[test]
-fn a_reviewer_sees_what_is_newly_allowed_and_nothing_that_was_before() {
-    let mut web = change("web", Bucket::Replace, Some("host-1"), Some("host-1"), Cause::Changed(at(14)));
-    web.fields = vec![
-        field("capAdd", Some("NET_ADMIN"), Some("NET_ADMIN SYS_TIME"), Some(15)),
-        field("ports", Some("10.0.0.1:80->8080/tcp"), Some("10.0.0.1:80->8080/tcp 10.0.0.1:81->8081/tcp"), Some(16)),
-        field("privileged", None, Some("true"), Some(17)),
-    ];
+/// Of a container that may do much: a bind mount, two ports, two capabilities, privileged.
+fn daring_request() -> ContainerRequest {
     let port = |host_port| PortRequest {
         container: 8000 + host_port,
         protocol: Protocol::Tcp,
         host_ip: address(1),
         host_port,
     };
-    let request = ContainerRequest {
+    ContainerRequest {
         name: ContainerName::new("shop-web-1").expect("a name"),
         image: "example/web:2".to_owned(),
         resolved: ResolvedImage::Local("sha256:1".to_owned()),
@@ -267,7 +272,18 @@ fn a_reviewer_sees_what_is_newly_allowed_and_nothing_that_was_before() {
         },
         cpu_limit: None,
         memory_limit: None,
-    };
+    }
+}
+
+#[test]
+fn a_reviewer_sees_what_is_newly_allowed_and_nothing_that_was_before() {
+    let mut web = change("web", Bucket::Replace, Some("host-1"), Some("host-1"), Cause::Changed(at(14)));
+    web.fields = vec![
+        field("capAdd", Some("NET_ADMIN"), Some("NET_ADMIN SYS_TIME"), Some(15)),
+        field("ports", Some("10.0.0.1:80->8080/tcp"), Some("10.0.0.1:80->8080/tcp 10.0.0.1:81->8081/tcp"), Some(16)),
+        field("privileged", None, Some("true"), Some(17)),
+    ];
+    let request = daring_request();
     let create = |service: &str, request: &ContainerRequest| Step {
         host: host("host-1"),
         endpoint: Endpoint::Memory("one".to_owned()),
@@ -279,7 +295,15 @@ fn a_reviewer_sees_what_is_newly_allowed_and_nothing_that_was_before() {
     let new = change("agent", Bucket::Create, None, Some("host-1"), Cause::New(at(30)));
     let steps =
         vec![create("web", &request), create("agent", &ContainerRequest { ports: Vec::new(), ..request.clone() })];
-    check_plan("capability", &of_shop(StackPlan { changes: vec![new, web], steps, ..StackPlan::default() }));
+    check_plan(
+        "capability",
+        &of_shop(StackPlan {
+            content: Some(Digest::of(b"the shop")),
+            changes: vec![new, web],
+            steps,
+            ..StackPlan::default()
+        }),
+    );
 }
 
 #[test]
@@ -304,9 +328,43 @@ fn a_comment_fits_and_says_what_was_left_out() {
     assert!(!fits.contains("left out"), "{fits}");
     assert!(folded.len() <= 65_536 && folded.contains("| shop/web-100 |"), "{} bytes", folded.len());
     let left_out = folded.lines().find(|line| line.contains("left out")).expect("it says so");
-    assert!(left_out.contains("the fields of 51 instances"), "{left_out}");
-    assert!(all.len() <= 65_536 && all.contains("left out: the table"), "{} bytes", all.len());
+    assert!(left_out.contains("51 instances' fields"), "{left_out}");
+    assert!(all.len() <= 65_536 && all.contains(" rows of the table"), "{} bytes", all.len());
+    assert!(all.contains("| shop/web-1 |"), "those that fit are there");
     assert!(all.starts_with(markdown::MARKER) && all.contains("2000 replaced") && all.contains("Plan `"));
+}
+
+#[test]
+fn a_comment_on_far_too_much_still_says_what_matters_most() {
+    let removals: BTreeSet<InstanceId> = (1..=5000).map(|number| id("web", number)).collect();
+    let digest = removal_digest(&removals);
+    let line = format!("Bayplan-Allow-Removal: {digest}");
+    let braked = Braked { removals, why: Why::Many { fleet: 5000, allowed: 1000 }, digest };
+    let new: Vec<Change> = (1..=2000)
+        .map(|number| {
+            let mut web = change("web", Bucket::Create, None, Some("host-1"), Cause::New(at(14)));
+            web.instance = id("web", number);
+            web
+        })
+        .collect();
+    let steps = (1..=2000).map(|number| Step {
+        host: host("host-1"),
+        endpoint: Endpoint::Memory("host-1".to_owned()),
+        instance: Some(id("web", number)),
+        act: Act::Create(Box::new(daring_request())),
+        after: BTreeSet::new(),
+        because: "it is new".to_owned(),
+    });
+    let mut plan = of_shop(StackPlan { steps: steps.collect(), changes: new, ..StackPlan::default() });
+    plan.holds.push(Hold::Brake(braked));
+    let later: BTreeMap<StackSlug, Closed> =
+        (0..5000).map(|number| (slug(&format!("stack-{number}")), Closed::OutsideWindows(None))).collect();
+    let (head, against) = (revision('a'), Against::Hosts);
+    let text = markdown::plan(&Shown { plan: &plan, branch: "main", revision: &head, against, later: &later });
+    assert!(text.len() <= 65_536, "{} bytes", text.len());
+    for said in [line.as_str(), "4950 more", "And 4950 other stacks later", "Newly allowed", "left out: "] {
+        assert!(text.contains(said), "it does not say {said:?}:\n{text}");
+    }
 }
 
 #[test]
@@ -363,7 +421,7 @@ fn a_hold_names_every_host_and_what_lifts_it() {
             volume: VolumeName::new("data").expect("a name"),
         },
     ];
-    check_plan("hold", &of_shop(StackPlan { holds, ..StackPlan::default() }));
+    check_plan("hold", &of_shop(StackPlan { content: Some(Digest::of(b"the shop")), holds, ..StackPlan::default() }));
 }
 
 #[test]
@@ -372,6 +430,7 @@ fn the_brake_prints_the_line_that_lifts_it() {
     let digest = removal_digest(&removals);
     let braked = Braked { removals: removals.clone(), why: Why::Many { fleet: 5, allowed: 3 }, digest };
     let mut plan = of_shop(StackPlan {
+        content: Some(Digest::of(b"the shop")),
         holds: removals.iter().map(|instance| Hold::RemovalBraked { instance: instance.clone() }).collect(),
         ..StackPlan::default()
     });
@@ -391,7 +450,15 @@ fn going_back_says_what_failed_and_what_counts_instead() {
     );
     web.image = "example/web:1".to_owned();
     let holds = vec![Hold::BadContent { reason: "shop/web-1 was unhealthy".to_owned(), back_to: Some(revision('b')) }];
-    check_plan("rollback", &of_shop(StackPlan { changes: vec![web], holds, ..StackPlan::default() }));
+    check_plan(
+        "rollback",
+        &of_shop(StackPlan {
+            content: Some(Digest::of(b"the shop")),
+            changes: vec![web],
+            holds,
+            ..StackPlan::default()
+        }),
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::fs;
 use bayplan::controller::once::{WrongFiles, clock};
 use bayplan::engine::Engine;
 use bayplan::engine::memory::script::ImageScript;
-use bayplan::model::config::{Config, Freeze, Schedule};
+use bayplan::model::config::{Config, Freeze, PlanDigest, Schedule};
 use bayplan::moment::Zone;
 use bayplan::reconcile::verify::{Depth, Verified, verify};
 
@@ -92,20 +92,14 @@ async fn a_ledger_that_was_written_by_hand_is_found() {
     let hosts: BTreeMap<&str, &str> = [("host-1", "host-2"), ("host-2", "host-3"), ("host-3", "host-1")].into();
     let db = record.lines().find(|line| line.contains("\"db: ")).expect("where db is");
     let was = hosts.keys().find(|host| db.contains(**host)).expect("a host");
-    let work = repository.work();
-    git(&work, &["fetch", "-q", "origin", "bayplan/status"]);
-    git(&work, &["checkout", "-q", "-b", "by-hand", "FETCH_HEAD"]);
     let mut instances = record.replacen(&format!("\"db: {was}\""), &format!("\"db: {}\"", hosts[was]), 1);
     let of_db = instances.find("\"name\": \"db\"").expect("the instance of db");
     let host = instances[of_db..].find(&format!("\"host\": \"{was}\"")).expect("its host") + of_db;
     instances.replace_range(host..host + "\"host\": \"host-1\"".len(), &format!("\"host\": \"{}\"", hosts[was]));
-    fs::write(work.join("status/shop.json"), instances).expect("a file");
-    git(&work, &["commit", "-q", "-a", "-m", "Nobody will see"]);
-    git(&work, &["push", "-q", "origin", "HEAD:bayplan/status"]);
-    git(&work, &["checkout", "-q", "main"]);
+    write_by_hand(&repository, &instances);
     let expected = format!("shop/db-1 is on {} in the ledger, and placement gives {was}", hosts[was]);
     assert_eq!(said(&verified(&repository, &simulated, Depth::Git).await).join("\n"), expected);
-    git(&work, &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
+    git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
     let output = repository.bayplan(&["verify"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(4), "{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -114,6 +108,66 @@ async fn a_ledger_that_was_written_by_hand_is_found() {
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(json["verified"], false);
     assert_eq!(json["stacks"][0]["differences"][0]["kind"], "host");
+}
+
+/// Somebody replaces the record of the shop.
+fn write_by_hand(repository: &Repository, record: &str) {
+    let work = repository.work();
+    git(&work, &["fetch", "-q", "origin", "bayplan/status"]);
+    git(&work, &["checkout", "-q", "-b", "by-hand", "FETCH_HEAD"]);
+    fs::write(work.join("status/shop.json"), record).expect("a file");
+    git(&work, &["commit", "-q", "-a", "-m", "Nobody will see"]);
+    git(&work, &["push", "-q", "origin", "HEAD:bayplan/status"]);
+    git(&work, &["checkout", "-q", "main"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_names_no_origin_was_not_verified() {
+    let (repository, _simulated) = deployed().await;
+    let record = repository.ledger("status/shop.json");
+    write_by_hand(&repository, &record.replace(&repository.head(), &"a".repeat(40)));
+    git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
+    let output = repository.bayplan(&["verify"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("not computed") && !text.contains("Yes"), "{text}");
+    let json = repository.bayplan(&["verify", "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["verified"], false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_is_not_done_is_no_difference() {
+    use bayplan::engine::memory::faults::{Call, Fault, Times, Which};
+    let (repository, simulated) = deployed().await;
+    let (host, _) = holder(&simulated, "shop-web-1");
+    let file = repository.work().join(format!("hosts/{host}.yaml"));
+    let text = fs::read_to_string(&file).expect("the host's file");
+    repository.write(&format!("hosts/{host}.yaml"), &format!("{text}status: draining\n")).push("Drain it");
+    let faults: Vec<_> = simulated
+        .engines
+        .values()
+        .map(|engine| (engine, engine.fault(Fault::Down, Which::Only(Call::Create), Times::UntilLifted)))
+        .collect();
+    deploy(&repository, &simulated).await;
+    assert!(repository.ledger("status/shop.json").contains("\"next\""), "the move was begun and is not done");
+    assert_eq!(said(&verified(&repository, &simulated, Depth::Git).await), Vec::<String>::new());
+    faults.into_iter().for_each(|(engine, fault)| engine.lift(fault));
+    deploy(&repository, &simulated).await;
+    assert_ne!(holder(&simulated, "shop-web-1").0, host);
+    assert_eq!(said(&verified(&repository, &simulated, Depth::Live).await), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_operator_suspends_later_was_deployed_all_the_same() {
+    let (repository, simulated) = deployed().await;
+    repository.write("stacks/shop.yaml", &shop("web:2")).push("Another web");
+    deploy(&repository, &simulated).await;
+    let config =
+        Config { suspended: ["shop".to_owned()].into(), plan_digest: PlanDigest::Required, ..Config::default() };
+    let mut site = simulated.site(&repository, config).await;
+    let verified = verify(&mut site, None, Depth::Git).await.expect("it can be read");
+    assert_eq!((said(&verified), verified.stacks.len()), (Vec::new(), 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

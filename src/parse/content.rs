@@ -58,7 +58,7 @@ pub fn as_written(value: &mut Value, tree: &Tree) {
     rewrite(value, &tree.root, &tree.text);
 }
 
-/// The digest of what a stack asks for. The order of keys does not count, nor do fields for people.
+/// The digest of what a stack asks for. The order of keys and of services does not count, nor do fields for people.
 pub fn digest(value: &Value) -> Digest {
     let mut out = Vec::new();
     for (key, value) in asking(value) {
@@ -67,12 +67,17 @@ pub fn digest(value: &Value) -> Digest {
             write_entry(key, value, &mut out);
         }
     }
-    for service in value.get("itemListElement").and_then(Value::as_array).into_iter().flatten() {
-        out.extend(b"\nservice\n");
+    let services = value.get("itemListElement").and_then(Value::as_array).into_iter().flatten();
+    let of_service = |service: &Value| {
+        let mut out = b"\nservice\n".to_vec();
         for (key, value) in asking(service) {
             write_entry(key, value, &mut out);
         }
-    }
+        out
+    };
+    let mut services: Vec<Vec<u8>> = services.map(of_service).collect();
+    services.sort_unstable();
+    out.extend(services.concat());
     Digest::of(&out)
 }
 
@@ -177,5 +182,8 @@ mod tests {
         );
         assert_eq!(one, same);
         assert_ne!(one, other);
+        let services = |list: &str| of(&format!(r#"{{"name": "a", "itemListElement": [{list}]}}"#));
+        assert_eq!(services(r#"{"name": "x"}, {"name": "y"}"#), services(r#"{"name": "y"}, {"name": "x"}"#));
+        assert_ne!(services(r#"{"name": "x"}, {"name": "y"}"#), services(r#"{"name": "x"}"#));
     }
 }

@@ -1,11 +1,12 @@
 //! What a change newly allows an instance to do, or others to do to it: what a reviewer must not overlook.
 //!
-//! Takes a change and the steps of its stack. Gives a sentence for each; none for what it was allowed before.
+//! Takes a change and the steps of its stack. Gives a sentence for each; none for what it was allowed before. Where that is
+//! not known, everything counts as new.
 
 use crate::model::request::{ContainerRequest, MountKind, NetworkAttachment};
 use crate::model::stack::Access;
 use crate::plan::StackPlan;
-use crate::plan::change::{Bucket, Change};
+use crate::plan::change::{Before, Change};
 use crate::plan::step::Act;
 
 /// In the order in which a reviewer should see them. Empty where no container is made.
@@ -17,11 +18,11 @@ pub fn gained(change: &Change, stack: &StackPlan) -> Vec<String> {
 
 fn of_request(change: &Change, request: &ContainerRequest) -> Vec<String> {
     // What it had in a field before; none: the field is what it was.
-    let before = |field: &str| {
-        if change.bucket == Bucket::Create {
-            return Some("");
+    let before = |field: &str| match change.before {
+        Before::Unknown => Some(""),
+        Before::Known => {
+            change.fields.iter().find(|f| f.name == field).map(|f| f.before.as_deref().unwrap_or_default())
         }
-        change.fields.iter().find(|f| f.name == field).map(|f| f.before.as_deref().unwrap_or_default())
     };
     let mut gained = Vec::new();
     let mut add = |field: &str, values: &mut dyn Iterator<Item = (String, String)>| {

@@ -3,7 +3,7 @@
 use crate::model::record::Deployment;
 use crate::model::world::State;
 use crate::name::ServiceName;
-use crate::plan::change::{Bucket, Cause, Change, FieldChange, Gap};
+use crate::plan::change::{Before, Bucket, Cause, Change, FieldChange, Gap};
 use crate::plan::connect::variable_name;
 use crate::plan::decide::{Decided, Order, Scene};
 use crate::plan::want::Why;
@@ -12,12 +12,12 @@ use crate::plan::{differ, order};
 /// The change that a person reads.
 pub fn change(scene: &Scene<'_>, one: &Decided<'_>) -> Change {
     let running = scene.record.and_then(|r| r.running.as_ref());
-    let fields = match one.bucket {
-        Bucket::Replace | Bucket::Move => changed_fields(scene, running, one),
-        Bucket::Create | Bucket::Start | Bucket::Remove | Bucket::RunAction | Bucket::TakeName | Bucket::Keep => {
-            Vec::new()
-        }
+    let compared = match one.bucket {
+        Bucket::Create | Bucket::Replace | Bucket::Move => changed_fields(scene, running, one),
+        Bucket::Start | Bucket::Remove | Bucket::RunAction | Bucket::TakeName | Bucket::Keep => Some(Vec::new()),
     };
+    let before = if compared.is_some() { Before::Known } else { Before::Unknown };
+    let fields = compared.unwrap_or_default();
     let acts = order::actions_due(scene.input, &one.id, one.service, &one.digest).next().is_some();
     let bucket = if one.bucket == Bucket::Keep && acts { Bucket::RunAction } else { one.bucket };
     let gap = match (bucket, one.order, &one.one_at_a_time) {
@@ -43,6 +43,7 @@ pub fn change(scene: &Scene<'_>, one: &Decided<'_>) -> Change {
         to: Some(one.placed.host.clone()),
         image: one.service.image.to_string(),
         fields,
+        before,
         gap,
         why_there: one.placed.why.clone(),
         published: one
@@ -54,18 +55,16 @@ pub fn change(scene: &Scene<'_>, one: &Decided<'_>) -> Change {
     }
 }
 
-fn changed_fields(scene: &Scene<'_>, running: Option<&Deployment>, one: &Decided<'_>) -> Vec<FieldChange> {
-    let Some(running) = running else { return Vec::new() };
-    let slug = scene.stack.name.slug();
-    let before = match scene.input.before.get(slug) {
+/// None: what ran before is not known.
+fn changed_fields(scene: &Scene<'_>, running: Option<&Deployment>, one: &Decided<'_>) -> Option<Vec<FieldChange>> {
+    let running = running?;
+    let before = match scene.input.before.get(scene.stack.name.slug()) {
         Some(before) => before,
         None if running.content == scene.stack.content => scene.stack,
-        None => return Vec::new(),
+        None => return None,
     };
-    match differ::request_before(scene.input, before, running, &one.id) {
-        Some(request) => differ::fields(&request, &one.request, scene.stack, one.service),
-        None => Vec::new(),
-    }
+    let request = differ::request_before(scene.input, before, running, &one.id)?;
+    Some(differ::fields(&request, &one.request, scene.stack, one.service))
 }
 
 fn cause(

@@ -16,6 +16,7 @@ pub struct Change {
     pub cause: Cause,
     /// The fields that differ, in order of name.
     pub fields: Vec<FieldChange>,
+    pub before: Before,
     pub gap: Gap,
     /// Why the instance is on `to`.
     pub why_there: String,
@@ -59,6 +60,14 @@ impl Bucket {
             Self::Keep => "keep",
         }
     }
+}
+
+/// Whether a change could be compared with what ran before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Known,
+    /// Nothing ran, or what did cannot be understood any more: any of it may be new.
+    Unknown,
 }
 
 /// `2 created, 1 moved`: what happens how often; empty where everything is kept.

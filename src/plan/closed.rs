@@ -122,7 +122,9 @@ fn next_opening(schedule: &Schedule, windows: &[&Window], freezes: &[&Freeze], n
             return Some(midnight);
         }
         let begins = windows.iter().filter(|window| window.days.contains(&day.of_week()));
-        begins.map(|window| span(schedule, window, day).0).filter(|from| *from > now).min()
+        // Where clocks are put forward, a whole window may be left out.
+        let spans = begins.map(|window| span(schedule, window, day)).filter(|(from, to)| *from > now && from < to);
+        spans.map(|(from, _)| from).min()
     })
 }
 
@@ -185,6 +187,17 @@ mod tests {
         let closed = "deployments are frozen (Christmas) until 2027-01-04 23:00 Europe/Berlin";
         assert_eq!(asked("shop", "2026-12-21", 23 * 60).as_deref(), Some(closed));
         assert_eq!(asked("shop", "2027-01-04", 23 * 60), None);
+    }
+
+    #[test]
+    fn a_window_that_falls_into_the_hour_that_is_left_out_does_not_open() {
+        let early = Window { days: (0..7).collect(), from: 150, to: 180, stacks: Default::default() };
+        let schedule = Schedule { windows: vec![early], freezes: Vec::new(), ..schedule() };
+        let shop = StackName::new("shop").expect("a name");
+        // In the night to 2026-03-29 it is 3 o'clock after 1:59.
+        let at = schedule.zone.at(day("2026-03-28"), 600);
+        let closed = Closed::OutsideWindows(Some("2026-03-30 02:30 Europe/Berlin".to_owned()));
+        assert_eq!(now(&schedule, &shop, at), Some(closed));
     }
 
     #[test]

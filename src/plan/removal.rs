@@ -9,7 +9,7 @@ use crate::model::stack::Stack;
 use crate::model::world::HostView;
 use crate::name::{HostName, InstanceId, ServiceName, StackSlug};
 use crate::plan::brake::Braked;
-use crate::plan::change::{Bucket, Cause, Change, Gap};
+use crate::plan::change::{Before, Bucket, Cause, Change, Gap};
 use crate::plan::decide::services_in_order;
 use crate::plan::hold::Hold;
 use crate::plan::index::{Found, Index};
@@ -69,6 +69,7 @@ fn leftover<'a>(
         image: String::new(),
         cause: Cause::NotWanted(why.to_owned()),
         fields: Vec::new(),
+        before: Before::Known,
         gap: Gap::None,
         why_there: String::new(),
         published: Vec::new(),

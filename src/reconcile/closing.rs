@@ -2,20 +2,18 @@
 //!
 //! Takes the operator's configuration, the files, the ledger and the moment. Gives the closed stacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::ledger::PLAN;
 use crate::model::config::PlanDigest;
 use crate::model::desired::Desired;
-use crate::model::record::Ledger;
+use crate::model::record::{Ledger, StackStatus};
 use crate::name::{Digest, Revision, StackName, StackSlug};
 use crate::plan::closed::{self, Closed};
 use crate::plan::{Plan, StackPlan};
 use crate::reconcile::Context;
 use crate::reconcile::site::Site;
-
-/// The line of a commit that says which plan was reviewed.
-pub const REVIEWED: &str = "Bayplan-Plan";
 
 /// Fewer digits could mean several plans.
 const SHORTEST: usize = 8;
@@ -26,6 +24,9 @@ pub fn closed(site: &Site, desired: &Desired, ledger: &Ledger, context: &Context
         ledger.records.iter().map(|(slug, record)| (slug, (&record.name, None))).collect();
     stacks.extend(head);
     let why = |slug: &StackSlug, name: &StackName, suspended: Option<&crate::files::Span>| {
+        if context.open.contains(slug) {
+            return None;
+        }
         let names = [name.as_str(), slug.as_str()];
         if names.iter().any(|name| site.config.suspended.contains(*name)) {
             return Some(Closed::ByOperator);
@@ -33,8 +34,7 @@ pub fn closed(site: &Site, desired: &Desired, ledger: &Ledger, context: &Context
         if let Some(at) = suspended {
             return Some(Closed::Suspended(at.clone()));
         }
-        let now = context.now.filter(|_| !context.open.contains(slug));
-        let by_time = now.and_then(|now| closed::now(&site.config.schedule, name, now));
+        let by_time = context.now.and_then(|now| closed::now(&site.config.schedule, name, now));
         by_time.or_else(|| context.not_reviewed.get(slug).map(|digest| Closed::NotReviewed(digest.clone())))
     };
     let closed =
@@ -42,43 +42,79 @@ pub fn closed(site: &Site, desired: &Desired, ledger: &Ledger, context: &Context
     closed.collect()
 }
 
-/// The stacks that the revision changes although no commit since the last deployment names the plan, if one must.
+/// The stacks that the revision changes although no commit since they were last deployed names the plan, if one must; with
+/// those that were held back before. Empty: no others than those.
 ///
 /// Not those that were begun: the rest of a plan has another digest than the whole.
 pub async fn not_reviewed(
     site: &Site,
     head: &Revision,
+    desired: &Desired,
     ledger: &Ledger,
     plan: &Plan,
     context: &Context,
 ) -> BTreeMap<StackSlug, Digest> {
-    if site.config.plan_digest == PlanDigest::NotNeeded || !context.not_reviewed.is_empty() || context.now.is_none() {
+    if site.config.plan_digest == PlanDigest::NotNeeded || context.now.is_none() {
         return BTreeMap::new();
     }
-    let is_begun = |slug: &StackSlug| ledger.records.get(slug).is_some_and(|record| record.next.is_some());
-    let is_held_back =
-        |(slug, stack): &(&StackSlug, &Arc<StackPlan>)| stack.is_changed_by_the_revision() && !is_begun(slug);
-    let changed: Vec<&StackSlug> = plan.stacks.iter().filter(is_held_back).map(|(slug, _)| slug).collect();
-    if changed.is_empty() {
-        return BTreeMap::new();
-    }
-    let digest = plan.digest();
-    let named = match site.source.trailers(head, ledger.head.as_ref()).await {
-        Ok(trailers) => {
-            let named = trailers.into_iter().filter(|trailer| trailer.key == REVIEWED);
-            named.map(|trailer| trailer.value).collect::<Vec<String>>()
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the commits since the last deployment cannot be read for a reviewed plan");
-            Vec::new()
-        }
+    let is_new = |(slug, stack): &(&StackSlug, &Arc<StackPlan>)| {
+        stack.is_changed_by_the_revision()
+            && !is_begun(slug, desired, ledger)
+            && !context.open.contains(*slug)
+            && !context.not_reviewed.contains_key(*slug)
     };
-    if named
-        .iter()
-        .chain(&context.reviewed)
-        .any(|named| named.len() >= SHORTEST && digest.as_str().starts_with(named.as_str()))
-    {
+    let new: Vec<&StackSlug> = plan.stacks.iter().filter(is_new).map(|(slug, _)| slug).collect();
+    if new.is_empty() {
         return BTreeMap::new();
     }
-    changed.into_iter().map(|slug| (slug.clone(), digest.clone())).collect()
+    // What takes the room of what is held back was in no review.
+    let digest = match context.not_reviewed.values().next() {
+        Some(digest) => digest.clone(),
+        None => plan.digest(),
+    };
+    if context.not_reviewed.is_empty() && is_reviewed(site, head, &digest, &new, context).await {
+        return BTreeMap::new();
+    }
+    let mut all = context.not_reviewed.clone();
+    all.extend(new.into_iter().map(|slug| (slug.clone(), digest.clone())));
+    all
+}
+
+/// Whether what the files ask for of a stack is already under way.
+fn is_begun(slug: &StackSlug, desired: &Desired, ledger: &Ledger) -> bool {
+    let Some(record) = ledger.records.get(slug) else { return false };
+    match (desired.stacks.get(slug), &record.next) {
+        (Some(stack), Some(next)) => next.content == stack.content,
+        (None, None) => record.status == StackStatus::Deploying,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// Whether the caller names the plan, or, for each of the stacks, a commit since it was last deployed.
+async fn is_reviewed(site: &Site, head: &Revision, digest: &Digest, stacks: &[&StackSlug], context: &Context) -> bool {
+    let is_it = |named: &str| named.len() >= SHORTEST && digest.as_str().starts_with(named);
+    if context.reviewed.as_deref().is_some_and(is_it) {
+        return true;
+    }
+    let mut since = BTreeSet::new();
+    for slug in stacks {
+        match site.ledger.last_planned(slug).await {
+            Ok(revision) => since.insert(revision),
+            Err(error) => {
+                tracing::warn!(%error, "the ledger cannot be read for when {slug} was last deployed");
+                return false;
+            }
+        };
+    }
+    for since in since {
+        match site.source.trailers(head, since.as_ref()).await {
+            Ok(trailers) if trailers.iter().any(|trailer| trailer.key == PLAN && is_it(&trailer.value)) => {}
+            Ok(_) => return false,
+            Err(error) => {
+                tracing::warn!(%error, "the commits since the last deployment cannot be read for a reviewed plan");
+                return false;
+            }
+        }
+    }
+    true
 }

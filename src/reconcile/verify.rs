@@ -7,12 +7,14 @@
 //!
 //! Because placement is a pure function of a revision and one ledger commit, whoever has both can check the deployer.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::engine::EngineError;
 use crate::ledger::history::{Asked, History};
-use crate::ledger::{INPUTS, REVISION};
-use crate::model::record::{Deployment, InstanceRecord, Record};
+use crate::ledger::{INPUTS, LedgerError, REVISION};
+use crate::model::record::{Deployment, InstanceRecord, Ledger, Record};
 use crate::model::request::ResolvedImage;
 use crate::moment::Seconds;
 use crate::name::{HostName, InstanceId, Revision, StackSlug};
@@ -20,7 +22,7 @@ use crate::plan::request::{Build, build};
 use crate::plan::want::Want;
 use crate::reconcile::site::Site;
 use crate::reconcile::{self, Context, Known, Look, Pass, PassError};
-use crate::status::history::What;
+use crate::status::history::{self, What};
 use crate::status::verify::{Computed, Difference, Images, Live, of_git, of_hosts};
 
 /// Whether hosts are asked, too.
@@ -67,6 +69,12 @@ impl Verified {
         let live = |stack: &Stack| stack.live.as_ref().is_some_and(|live| !live.differences.is_empty());
         self.stacks.values().any(|stack| !stack.differences.is_empty() || live(stack))
     }
+
+    /// Whether everything that was asked about could be compared: computed from Git and, where hosts were asked, seen.
+    pub fn is_whole(&self) -> bool {
+        let unseen = |stack: &Stack| stack.live.as_ref().is_some_and(|live| !live.unseen.is_empty());
+        !self.stacks.values().any(|stack| stack.why_not.is_some() || unseen(stack))
+    }
 }
 
 /// Verifies one stack, or all that the ledger says run.
@@ -78,10 +86,12 @@ pub async fn verify(site: &mut Site, only: Option<&StackSlug>, depth: Depth) -> 
     let mut verified = Verified { ledger: ledger.commit.clone(), ..Verified::default() };
     let history = site.ledger.history(Asked::default()).await?;
     // What was begun at once was placed at once, also where only one of it is asked for.
+    let mut then = BTreeMap::new();
     let mut by_origin: BTreeMap<Option<Origin>, Vec<(&StackSlug, &Record)>> = BTreeMap::new();
     for (slug, record) in &ledger.records {
         let Some(running) = &record.running else { continue };
-        by_origin.entry(origin(&history, slug, running)).or_default().push((slug, record));
+        let origin = origin(site, &history, slug, running, &mut then).await?;
+        by_origin.entry(origin).or_default().push((slug, record));
     }
     for (origin, stacks) in by_origin {
         let asked: Vec<_> = stacks.iter().filter(|(slug, _)| only.is_none_or(|only| only == *slug)).collect();
@@ -114,17 +124,50 @@ impl Stack {
     }
 }
 
-/// The newest beginning of what runs. What was healed later has been placed where it was.
-fn origin(history: &History, slug: &StackSlug, running: &Deployment) -> Option<Origin> {
-    let began = history.entries.iter().find(|entry| {
-        entry.stack.as_ref() == Some(slug)
-            && entry.happened.what == What::Deploying
-            && entry.happened.revision.as_ref() == Some(&running.revision)
-    })?;
-    let trailer = |name: &str| began.trailers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+/// The newest beginning of what runs. What was healed later has been placed where it was; what was begun later and did not
+/// come to run, or has not yet, made nothing of it.
+async fn origin(
+    site: &Site,
+    history: &History,
+    slug: &StackSlug,
+    running: &Deployment,
+    then: &mut BTreeMap<Revision, Arc<Ledger>>,
+) -> Result<Option<Origin>, LedgerError> {
+    let mut became = None;
+    for entry in history.entries.iter().filter(|entry| entry.stack.as_ref() == Some(slug)) {
+        match entry.happened.what {
+            What::Deploying if entry.happened.revision.as_ref() == Some(&running.revision) => {}
+            What::Runs | What::Degraded | What::Held | What::Failed | What::RolledBack => {
+                became = Some(entry.happened.what);
+                continue;
+            }
+            What::Deploying
+            | What::Removing
+            | What::Removed
+            | What::Noted
+            | What::Measured
+            | What::Joined
+            | What::Unreadable => continue,
+        }
+        if became != Some(What::Runs) {
+            let ledger = match then.entry(entry.commit.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(site.ledger.read_at(&entry.commit).await?),
+            };
+            let ran = ledger.records.get(slug).and_then(|record| record.running.as_ref());
+            if ran == Some(running) {
+                continue;
+            }
+        }
+        return Ok(origin_of(entry));
+    }
+    Ok(None)
+}
+
+fn origin_of(began: &history::Entry) -> Option<Origin> {
     Some(Origin {
-        revision: Revision::new(trailer(REVISION)?).ok()?,
-        inputs: trailer(INPUTS).and_then(|commit| Revision::new(commit).ok()),
+        revision: Revision::new(began.trailer(REVISION)?).ok()?,
+        inputs: began.trailer(INPUTS).and_then(|commit| Revision::new(commit).ok()),
         told_by: began.commit.clone(),
         at: began.at,
     })

@@ -23,45 +23,61 @@ pub const MARKER: &str = "<!-- bayplan plan -->";
 /// GitHub refuses a longer comment; the others take more.
 const LONGEST: usize = 65_536;
 
-/// The whole comment.
+/// The end: what was left out, and the plan's digest.
+const FOOT: usize = 600;
+
+/// Beyond this a single hold is cut: those after it, and the table, must still fit.
+const LONGEST_HOLD: usize = 4_000;
+
+/// Of those that a removal names, and of the stacks that are deployed later; the rest is counted.
+const MOST_NAMED: usize = 50;
+
+/// The whole comment. What matters most comes first; what does not fit is counted at the end.
 pub fn plan(shown: &Shown<'_>) -> String {
-    let head = head(shown);
-    let (table, capabilities, others) = (table(shown.plan), capabilities(shown.plan), others(shown.plan));
-    let foot = format!("\nPlan `{}`\n", shown.plan.digest());
-    let mut text = head;
-    let mut left_out = Vec::new();
-    // What matters most comes first; what does not fit is named at the end.
-    let notice = 200;
-    for (what, part) in [("the table", table), ("capabilities", capabilities), ("what else moves", others)] {
-        put(&mut text, &mut left_out, what, &part, LONGEST - foot.len() - notice);
-    }
-    let mut folded = 0;
-    for part in changes(shown.plan).filter_map(|(_, change)| fields(change)) {
-        if text.len() + part.len() > LONGEST - foot.len() - notice {
-            folded += 1;
-        } else {
-            text.push_str(&part);
-        }
-    }
-    if folded > 0 {
-        left_out.push(format!("the fields of {}", count(folded, "instance", "instances")));
-    }
+    let mut page = Page { text: head(shown), left_out: Vec::new() };
+    let room = LONGEST - FOOT;
+    page.put(
+        "\n**Newly allowed or reachable**\n\n",
+        capabilities(shown.plan),
+        room * 3 / 4,
+        "new capability",
+        "new capabilities",
+    );
+    let rows = changes(shown.plan).map(|(_, change)| row(change));
+    page.put(TABLE, rows, room, "row of the table", "rows of the table");
+    page.put("\n**What else changes**\n\n", others(shown.plan), room, "other change", "other changes");
+    let folded = changes(shown.plan).filter_map(|(_, change)| fields(change));
+    page.put("", folded, room, "instance's fields", "instances' fields");
+    let Page { mut text, left_out } = page;
     if !left_out.is_empty() {
-        let _ = write!(
-            text,
-            "\nToo long for a comment, and left out: {}. `bayplan plan` shows all.\n",
-            left_out.join(", ")
-        );
+        let left_out = left_out.join(", ");
+        let _ = write!(text, "\n**Too long for a comment**, and left out: {left_out}. `bayplan plan` shows all.\n");
     }
-    text.push_str(&foot);
+    let _ = write!(text, "\nPlan `{}`\n", shown.plan.digest());
+    debug_assert!(text.len() <= LONGEST, "{} bytes", text.len());
     text
 }
 
-fn put(text: &mut String, left_out: &mut Vec<String>, what: &str, part: &str, longest: usize) {
-    if text.len() + part.len() <= longest {
-        text.push_str(part);
-    } else {
-        left_out.push(what.to_owned());
+/// A comment that is written from its beginning until it is full.
+struct Page {
+    text: String,
+    left_out: Vec<String>,
+}
+
+impl Page {
+    /// Writes lines below a title, until the comment has `room` bytes; notes how many did not fit.
+    fn put(&mut self, title: &str, lines: impl Iterator<Item = String>, room: usize, one: &str, many: &str) {
+        let mut lines = lines.peekable();
+        if lines.peek().is_some_and(|first| self.text.len() + title.len() + first.len() <= room) {
+            self.text.push_str(title);
+        }
+        while let Some(line) = lines.next_if(|line| self.text.len() + line.len() <= room) {
+            self.text.push_str(&line);
+        }
+        let rest = lines.count();
+        if rest > 0 {
+            self.left_out.push(count(rest, one, many));
+        }
     }
 }
 
@@ -84,8 +100,12 @@ fn head(shown: &Shown<'_>) -> String {
             "against an empty fleet.\n\n**No ledger was found** (branch `bayplan/status`): everything looks new. Fetch that branch too.\n",
         ),
     }
-    for (slug, closed) in shown.later {
-        let _ = write!(text, "\n**Merges now, is deployed later**: {slug}; {}.\n", cell(&closed.to_string()));
+    for (slug, closed) in shown.later.iter().take(MOST_NAMED) {
+        let _ =
+            write!(text, "\n**Merges now, is deployed later**: {slug}; {}.\n", cell(&cut(&closed.to_string(), 200)));
+    }
+    if let Some(more @ 1..) = shown.later.len().checked_sub(MOST_NAMED) {
+        let _ = write!(text, "\n**And {} later**.\n", count(more, "other stack", "other stacks"));
     }
     let holds: Vec<(Option<&StackSlug>, &Hold)> = shown.plan.all_holds().collect();
     // The brake names these instances itself.
@@ -94,12 +114,13 @@ fn head(shown: &Shown<'_>) -> String {
         text.push('\n');
     }
     for (number, (stack, hold)) in holds.iter().enumerate() {
+        let line = held(*stack, hold);
         // Half of the room at most: a table must still fit.
-        if text.len() > LONGEST / 2 {
+        if text.len() + line.len() > LONGEST / 2 {
             let _ = writeln!(text, "- **and {} more**", count(holds.len() - number, "hold", "holds"));
             break;
         }
-        text.push_str(&held(*stack, hold));
+        text.push_str(&line);
     }
     text
 }
@@ -120,7 +141,7 @@ fn summary(plan: &Plan) -> String {
 }
 
 fn held(stack: Option<&StackSlug>, hold: &Hold) -> String {
-    let said = hold.to_string();
+    let said = cut(&hold.to_string(), LONGEST_HOLD);
     let mut lines = said.lines();
     let first = lines.next().unwrap_or_default();
     let whose = stack.filter(|stack| !first.starts_with(stack.as_str()));
@@ -131,38 +152,37 @@ fn held(stack: Option<&StackSlug>, hold: &Hold) -> String {
         let _ = write!(text, "<br>{}", code(line.trim()));
     }
     if let Hold::Brake(braked) = hold {
-        let names: Vec<String> = braked.removals.iter().map(|id| cell(&id.to_string())).collect();
+        let names: Vec<String> = braked.removals.iter().take(MOST_NAMED).map(|id| cell(&id.to_string())).collect();
         let _ = write!(text, "<br>To be removed: {}", names.join(", "));
+        if let Some(more @ 1..) = braked.removals.len().checked_sub(MOST_NAMED) {
+            let _ = write!(text, " and {more} more");
+        }
     }
     if let Some(remedy) = remedy(hold) {
-        let _ = write!(text, "<br>To lift it: {}", cell(&remedy));
+        let _ = write!(text, "<br>To lift it: {}", cell(&cut(&remedy, LONGEST_HOLD)));
     }
     text.push('\n');
     text
 }
 
-fn table(plan: &Plan) -> String {
-    if changes(plan).next().is_none() {
-        return String::new();
+const TABLE: &str = "\n| service | change | from → to | why | users notice |\n| --- | --- | --- | --- | --- |\n";
+
+fn row(change: &Change) -> String {
+    let gap = match (&change.gap, change.bucket) {
+        (Gap::Gap(why), _) => format!("**gap**: {}", cell(why)),
+        (Gap::None, Bucket::Replace | Bucket::Move) => "no".to_owned(),
+        (Gap::None, _) => String::new(),
+    };
+    let (name, bucket) = (name(&change.instance), change.bucket.as_str());
+    format!("| {name} | {bucket} | {} | {} | {gap} |\n", way(change), why(change))
+}
+
+/// The beginning of a text that is too long, and that it goes on.
+fn cut(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
     }
-    let mut text =
-        "\n| service | change | from → to | why | users notice |\n| --- | --- | --- | --- | --- |\n".to_owned();
-    for (_, change) in changes(plan) {
-        let gap = match (&change.gap, change.bucket) {
-            (Gap::Gap(why), _) => format!("**gap**: {}", cell(why)),
-            (Gap::None, Bucket::Replace | Bucket::Move) => "no".to_owned(),
-            (Gap::None, _) => String::new(),
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {gap} |",
-            name(&change.instance),
-            change.bucket.as_str(),
-            way(change),
-            why(change)
-        );
-    }
-    text
+    format!("{}…", &text[..text.floor_char_boundary(longest)])
 }
 
 fn name(id: &InstanceId) -> String {
@@ -186,33 +206,26 @@ fn why(change: &Change) -> String {
     if there.is_empty() { cause } else { format!("{cause}; {there}") }
 }
 
-fn capabilities(plan: &Plan) -> String {
-    let mut text = String::new();
-    for (stack, change) in changes(plan) {
-        for gained in gained(change, stack) {
-            let _ = writeln!(text, "- {}: {}", name(&change.instance), cell(&gained));
-        }
-    }
-    if text.is_empty() { text } else { format!("\n**Newly allowed or reachable**\n\n{text}") }
+fn capabilities(plan: &Plan) -> impl Iterator<Item = String> {
+    changes(plan).flat_map(|(stack, change)| {
+        let line = |gained: String| format!("- {}: {}\n", name(&change.instance), cell(&gained));
+        gained(change, stack).into_iter().map(line).collect::<Vec<_>>()
+    })
 }
 
 /// What changes although nobody wrote that it shall.
-fn others(plan: &Plan) -> String {
-    let mut text = String::new();
-    for (_, change) in changes(plan) {
-        match &change.cause {
-            Cause::Requirement(why) | Cause::Placed(why) | Cause::Drift(why) => {
-                let _ = writeln!(text, "- {} ({}): {}", name(&change.instance), change.bucket.as_str(), cell(why));
-            }
-            Cause::New(_)
-            | Cause::Changed(_)
-            | Cause::NotWanted(_)
-            | Cause::RollBack(_)
-            | Cause::Unfinished
-            | Cause::Unchanged => {}
+fn others(plan: &Plan) -> impl Iterator<Item = String> {
+    changes(plan).filter_map(|(_, change)| match &change.cause {
+        Cause::Requirement(why) | Cause::Placed(why) | Cause::Drift(why) => {
+            Some(format!("- {} ({}): {}\n", name(&change.instance), change.bucket.as_str(), cell(why)))
         }
-    }
-    if text.is_empty() { text } else { format!("\n**What else changes**\n\n{text}") }
+        Cause::New(_)
+        | Cause::Changed(_)
+        | Cause::NotWanted(_)
+        | Cause::RollBack(_)
+        | Cause::Unfinished
+        | Cause::Unchanged => None,
+    })
 }
 
 fn fields(change: &Change) -> Option<String> {
@@ -220,7 +233,7 @@ fn fields(change: &Change) -> Option<String> {
         return None;
     }
     let fields = count(change.fields.len(), "field", "fields");
-    let mut text = format!("\n<details><summary>{}: {fields}</summary>\n\n", name(&change.instance));
+    let mut text = format!("\n<details><summary>{}: {fields}</summary>\n\n", change.instance);
     text.push_str("| field | before | after | at |\n| --- | --- | --- | --- |\n");
     for FieldChange { name, before, after, at } in &change.fields {
         let value = |value: &Option<String>| value.as_deref().map(cell).unwrap_or_default();

@@ -35,6 +35,9 @@ pub fn text(verified: &Verified) -> String {
     let all: usize = verified.stacks.values().map(number).sum();
     let _ = match all {
         0 if verified.stacks.is_empty() => writeln!(text, "\nNothing runs, as far as the ledger says."),
+        0 if !verified.is_whole() => {
+            writeln!(text, "\n{} no difference was found, but not all could be verified.", painted(WARN, "Not known:"))
+        }
         0 => writeln!(text, "\n{} no difference was found.", painted(GOOD, "Yes:")),
         all => writeln!(text, "\n{} {}.", painted(BAD, "No:"), count(all, "difference", "differences")),
     };
@@ -88,7 +91,7 @@ pub fn members(verified: &Verified) -> Value {
     });
     json!({
         "ledger": verified.ledger.as_ref().map(Revision::as_str),
-        "verified": !verified.differs(),
+        "verified": verified.is_whole() && !verified.differs(),
         "stacks": stacks.collect::<Vec<_>>(),
     })
 }
