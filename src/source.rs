@@ -331,6 +331,17 @@ impl Source {
         }
     }
 
+    /// Packs what many fetches brought; nothing to do for a local path, which is somebody else's.
+    ///
+    /// # Errors
+    /// When `git gc` fails or takes longer than ten minutes.
+    pub async fn tidy_up(&self) -> Result<(), SourceError> {
+        match &self.0 {
+            Door::Git(inner) if inner.home().is_mirror() => mirror::tidy_up(inner.home()).await,
+            Door::Git(_) | Door::Memory(_) => Ok(()),
+        }
+    }
+
     /// The commit that the branch is at; none: it has no commit yet, or is gone.
     ///
     /// # Errors

@@ -54,6 +54,9 @@ pub enum Heard {
 /// More events than this at once tell nothing that a look does not.
 pub const HEARD_AT_ONCE: usize = 256;
 
+/// Fetches after which the mirror is looked at for tidying up; about once an hour where nothing is pushed.
+const TIDY_UP_EVERY: u32 = 50;
+
 /// What is said of an outage: each trouble once, so that hours of it do not fill a log.
 #[derive(Debug, Default)]
 struct Outage(BTreeSet<String>);
@@ -89,11 +92,13 @@ pub struct Bells {
 pub async fn commits(source: Source, poll: Duration, bells: Bells, events: UnboundedSender<Event>) {
     let mut outage = Outage::default();
     let mut asked = Asked::ByTheClock;
+    let mut untidied = 0;
     loop {
         if source.is_mirror() {
             match source.fetch().await {
                 Ok(()) => {
                     asked = Asked::ByTheClock;
+                    untidied += 1;
                     if outage.ends() {
                         tracing::info!("the repository can be fetched again");
                         let _ = events.send(Event::FetchedAgain);
@@ -109,6 +114,13 @@ pub async fn commits(source: Source, poll: Duration, bells: Bells, events: Unbou
                 }
             }
             bells.again.notify_one();
+            if untidied >= TIDY_UP_EVERY {
+                untidied = 0;
+                // It works as well untidied, only slower; the next time may do it.
+                if let Err(error) = source.tidy_up().await {
+                    tracing::warn!(error = chain(&error), "the mirror could not be tidied up");
+                }
+            }
             tokio::select! {
                 biased;
                 () = bells.told.notified() => asked = Asked::ByAPush { tries: 0 },

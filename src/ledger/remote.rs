@@ -130,6 +130,7 @@ async fn fetch_and_join(ledger: &Arc<Inner>, line: Line, why: String) -> Result<
         "--no-tags",
         "--no-recurse-submodules",
         "--no-write-fetch-head",
+        "--no-auto-maintenance",
         "--end-of-options",
         REMOTE,
         &what,

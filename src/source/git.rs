@@ -67,6 +67,8 @@ pub(crate) async fn run_to_end(git_dir: &Path, arguments: &[&str], limit: Durati
         .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"])
         // A transfer that stands still ends before the deadline does it the hard way.
         .args(["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=30"])
+        // What tidies up does so before it ends, and not behind our back.
+        .args(["-c", "gc.autoDetach=false"])
         .arg("--git-dir")
         .arg(git_dir)
         .args(arguments)

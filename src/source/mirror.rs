@@ -131,6 +131,12 @@ pub(super) async fn fetch(home: &Arc<Home>, branch: &str) -> Result<(), SourceEr
     }
 }
 
+/// Packs what fetches brought, where that is worth it: thousands of small files make every reader slow.
+pub(super) async fn tidy_up(home: &Arc<Home>) -> Result<(), SourceError> {
+    let _one = home.one_git().await;
+    git::run(&home.git_dir, &["gc", "--auto", "--quiet"], FIRST_FETCH_LIMIT).await.map(|_| ())
+}
+
 /// Runs `git fetch`.
 pub(super) async fn bring(git_dir: &Path, branch: &str) -> Result<(), SourceError> {
     let fetched = git_dir.join(FETCHED);
@@ -149,6 +155,8 @@ pub(super) async fn bring(git_dir: &Path, branch: &str) -> Result<(), SourceErro
         "--no-tags",
         "--no-recurse-submodules",
         "--no-write-fetch-head",
+        // Whoever waits for what is new does not wait for this; see `tidy_up`.
+        "--no-auto-maintenance",
         "--end-of-options",
         REMOTE,
         &watched,

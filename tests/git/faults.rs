@@ -100,6 +100,30 @@ fn age(path: &Path, seconds: u64) {
 }
 
 #[tokio::test]
+async fn a_mirror_is_tidied_up_before_that_is_said_to_be_done_and_serves_on() {
+    let mirror = Mirror::new().await;
+    let mut config = git2::Repository::open(mirror.folder()).unwrap().config().unwrap();
+    config.set_i32("gc.autoPackLimit", 1).unwrap();
+    config.set_i32("fetch.unpackLimit", 1).unwrap();
+    let packs = || all_files(&mirror.folder().join("objects/pack")).iter().filter(|path| ends_in(path, "pack")).count();
+    let mut head = mirror.head.clone();
+    for number in 0..3 {
+        head = mirror.remote.change("stacks/blog.yaml", &format!("name: blog\ndescription: '{number}'"));
+        mirror.source.fetch().await.unwrap();
+    }
+    assert!(packs() >= 3, "{} packs", packs());
+    mirror.source.tidy_up().await.unwrap();
+    assert_eq!(packs(), 1);
+    assert_eq!(mirror.source.head().await.unwrap(), Some(head.clone()));
+    assert_eq!(mirror.source.snapshot(&head).await.unwrap().files.len(), 3);
+    assert_eq!(mirror.ledger.read().await.unwrap().commit, Some(mirror.unpushed.clone()));
+}
+
+fn ends_in(path: &Path, end: &str) -> bool {
+    path.extension().is_some_and(|found| found == end)
+}
+
+#[tokio::test]
 async fn a_mirror_whose_objects_are_gone_is_made_anew_while_it_is_used() {
     let mirror = Mirror::new().await;
     fs::rename(mirror.folder().join("objects"), mirror.folder().join("lost")).unwrap();
