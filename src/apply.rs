@@ -146,7 +146,7 @@ impl Work {
                 Err(error) => return Err(refused_start(engine.as_ref(), container, error).await),
             },
             // A wait changes nothing: who asks for something else, or for an end, need not wait for it too.
-            Act::AwaitHealthy { container, gate } => tokio::select! {
+            Act::AwaitHealthy { container, gate, .. } => tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(Came::GivenUp),
                 healthy = health::await_healthy(engine.as_ref(), container, gate) => healthy?,
@@ -192,11 +192,19 @@ struct Trouble {
 impl From<EngineError> for Trouble {
     fn from(error: EngineError) -> Self {
         // A container or network that vanished while we worked is a race, and the next look tells.
-        let transient =
-            error.is_transient() || matches!(error, EngineError::NotFound { .. } | EngineError::NameInUse { .. });
+        let transient = error.is_transient()
+            || matches!(error, EngineError::NotFound { .. } | EngineError::NameInUse { .. })
+            || is_away_for_now(&error);
         let verdict = if transient { Verdict::Transient } else { Verdict::BadContent };
         Self { verdict, why: error.to_string(), log: Vec::new() }
     }
+}
+
+/// An image that was to be had when the plan was made: somebody removed it meanwhile, or a login has run out, which says nothing
+/// of the content. That its registry knows it no more does.
+fn is_away_for_now(error: &EngineError) -> bool {
+    let EngineError::ImageMissing { why, .. } = error else { return false };
+    !["manifest unknown", "no matching manifest"].iter().any(|words| why.contains(words))
 }
 
 async fn last_words(engine: &dyn Engine, container: &str) -> Words {
@@ -206,8 +214,38 @@ async fn last_words(engine: &dyn Engine, container: &str) -> Words {
 
 async fn refused_start(engine: &dyn Engine, container: &str, error: EngineError) -> Trouble {
     let words = last_words(engine, container).await;
+    let is_answered = match &error {
+        // An engine that has noted the error with the container has tried.
+        EngineError::Failed { why, .. } if !names_a_shortage(why) => {
+            engine.container(container).await.is_ok_and(|detail| detail.is_some_and(|detail| !detail.error.is_empty()))
+        }
+        EngineError::Failed { .. }
+        | EngineError::Unreachable { .. }
+        | EngineError::Timeout { .. }
+        | EngineError::ImageMissing { .. }
+        | EngineError::NameInUse { .. }
+        | EngineError::PortTaken { .. }
+        | EngineError::NotFound { .. }
+        | EngineError::Refused { .. }
+        | EngineError::NotUnderstood { .. } => false,
+    };
     let trouble = Trouble::from(error);
-    Trouble { why: words.clean(trouble.why), log: words.lines, ..trouble }
+    let verdict = if is_answered { Verdict::Stubborn } else { trouble.verdict };
+    Trouble { why: words.clean(trouble.why), log: words.lines, verdict }
+}
+
+/// What an engine lacks for a while is no fault of the content, however often it says so.
+fn names_a_shortage(why: &str) -> bool {
+    const WORDS: [&str; 6] = [
+        "no space left",
+        "cannot allocate memory",
+        "too many open files",
+        "temporarily unavailable",
+        "deadline exceeded",
+        "timeout",
+    ];
+    let why = why.to_lowercase();
+    WORDS.iter().any(|words| why.contains(words))
 }
 
 /// One that answers to no name, as it never took over, is asked by nobody: there is nothing to linger for.

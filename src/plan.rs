@@ -29,6 +29,7 @@ mod index;
 mod network;
 mod order;
 mod removal;
+mod room;
 pub mod superseded;
 mod unseen;
 

@@ -267,7 +267,7 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
             engines: &site.engines,
             logins: &site.logins,
         };
-        images::resolve(&question, &mut world, &mut site.memo).await;
+        images::resolve(&question, &mut world, &mut site.memo, &mut site.unanswered).await;
     }
     let mut input = plan::Input {
         wants: &wants,

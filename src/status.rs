@@ -52,11 +52,17 @@ pub struct Input<'a> {
     pub applied: Option<&'a Applied>,
 }
 
+/// The reason of a condition that a passing failure leaves.
+const TRANSIENT: &str = "transient";
+
 /// The record while the steps are under way: what is begun stands beside what ran.
 pub fn begin(input: &Input<'_>) -> Option<Record> {
     let mut record = base(input)?;
     record.status = StackStatus::Deploying;
     record.conditions = conditions(input);
+    // What a try before this one said counts when the next says the same.
+    let said = input.before.into_iter().flat_map(|record| &record.conditions);
+    record.conditions.extend(said.filter(|condition| condition.reason == TRANSIENT).cloned());
     record.next = match input.want {
         Want::Stack { stack, revision, .. } => Some(deployment(input, stack, revision)),
         Want::Keep { .. } | Want::Nothing { .. } => None,
@@ -152,7 +158,7 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
     let failures: &[Failure] = input.applied.map_or(&[], |applied| &applied.failures);
     let is_new = record.running.as_ref().is_none_or(|running| running.content != stack.content);
     let held = input.plan.holds.iter().any(Hold::holds_the_stack);
-    let failure = failures.iter().find(|f| f.verdict == Verdict::BadContent);
+    let failure = failures.iter().find(|f| is_bad(input, f));
     let failure = failure.map(|f| bad_mark(stack, reason_of(f), f.instance.as_ref()));
     // A container may have ended between its last probe and this look.
     let fell = input.applied.filter(|_| failures.is_empty()).and_then(|applied| fallen(input, stack, applied, &now));
@@ -177,7 +183,7 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
         record.status = if record.running.is_some() { StackStatus::Degraded } else { StackStatus::Failed };
         record.conditions.push(Condition {
             name: "failed".to_owned(),
-            reason: "transient".to_owned(),
+            reason: TRANSIENT.to_owned(),
             message: reason_of(failure),
         });
         refresh(input, record);
@@ -298,6 +304,20 @@ fn reason_of(failure: &Failure) -> String {
     }
 }
 
+/// Whether a failure is said of the content. What an engine may be wrong about once it has said before, in the same words.
+fn is_bad(input: &Input<'_>, failure: &Failure) -> bool {
+    let said = || input.before.into_iter().flat_map(|record| &record.conditions);
+    match failure.verdict {
+        Verdict::BadContent => true,
+        // The container is called by its name first, and then by its id.
+        Verdict::Stubborn => failure.instance.as_ref().is_some_and(|id| {
+            let is_of = |message: &str| message.starts_with(&format!("{id} ")) && message.ends_with(&failure.why);
+            said().any(|condition| is_of(&condition.message))
+        }),
+        Verdict::Transient => false,
+    }
+}
+
 /// An instance that was brought up and does not run any more.
 fn fallen(input: &Input<'_>, stack: &Stack, applied: &Applied, now: &Deployment) -> Option<BadMark> {
     let brought_up = applied.done.iter().filter_map(|index| match &input.plan.steps[*index].act {
@@ -408,8 +428,20 @@ fn look(input: &Input<'_>, id: &InstanceId, record: &mut InstanceRecord, may_com
     record.health = match found.map(|container| (container, health(container, may_complete))) {
         None => InstanceHealth::Stopped,
         Some((container, InstanceHealth::Starting)) if is_proven(input, id, container) => InstanceHealth::Healthy,
+        Some((container, InstanceHealth::Completed)) if was_stopped(input, id, container) => InstanceHealth::Stopped,
         Some((_, health)) => health,
     };
+}
+
+/// Whether one that ended with 0 was stopped to make room, and has not completed.
+fn was_stopped(input: &Input<'_>, id: &InstanceId, container: &ContainerSeen) -> bool {
+    let running = input.before.and_then(|record| record.running.as_ref());
+    let recorded = running.and_then(|running| running.instances.get(id));
+    let recorded = recorded.filter(|r| r.container.as_deref() == Some(container.id.as_str())).map(|r| r.health);
+    let mut done =
+        input.applied.into_iter().flat_map(|applied| &applied.done).map(|index| &input.plan.steps[*index].act);
+    let by_us = done.any(|act| matches!(act, Act::Stop { container: stopped, .. } if *stopped == container.id));
+    by_us || recorded == Some(InstanceHealth::Stopped)
 }
 
 /// Whether a container was found healthy by our own questions, though its engine has not yet asked its first.

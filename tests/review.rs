@@ -112,6 +112,35 @@ async fn the_same_two_give_the_same_comment_and_no_branch_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_what_ran_cannot_be_understood_any_more_everything_counts_as_newly_allowed() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(3);
+    let write = |datacenter: &str, more: &str| {
+        simulated.write_hosts(&repository);
+        for host in simulated.engines.keys() {
+            let path = format!("hosts/{host}.yaml");
+            let text = std::fs::read_to_string(repository.work().join(&path)).expect("a host");
+            repository.write(&path, &format!("{text}datacenter: {datacenter}\n"));
+        }
+        let web = format!("  - {{name: web, position: 2, image: 'web:1'{more}}}\n");
+        let shop = shop(&web).replace("placement: auto", &format!("placement: datacenter\ndatacenter: {datacenter}"));
+        repository.write("stacks/shop.yaml", &shop);
+    };
+    write("old", "");
+    repository.push("Deploy the shop");
+    let mut site = simulated.site(&repository, Config::default()).await;
+    site::apply(&mut site, WrongFiles::Refuse).await;
+    // Among the hosts of the pull request, the stack as it runs names a datacenter that is not there.
+    write("new", ", ports: [{containerPort: 80, hostPort: 8080}]");
+    branch(&repository, "renamed");
+    let pass = planned(&repository, &simulated, "renamed").await;
+    let against = Against::Ledger(pass.ledger.commit.as_ref());
+    let shown = Shown { plan: &pass.plan, branch: "main", revision: &pass.revision, against, later: &NOTHING };
+    let comment = markdown::plan(&shown);
+    assert!(comment.contains("port 80/tcp published at 10.0.0."), "{comment}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_that_names_a_plan_carries_out_no_other() {
     let (repository, simulated) = deployed().await;
     repository.write("stacks/shop.yaml", &shop(&WEB.replace("web:1", "web:2"))).push("Another version");

@@ -25,6 +25,8 @@ enum Answer {
     NotYet(String),
     /// This way cannot answer at all.
     Silence(String),
+    /// The engine did not ask just now: that says nothing of the container.
+    NotAsked(String),
 }
 
 /// Asks until the gate is satisfied, for at most its deadline.
@@ -68,7 +70,8 @@ async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate) -> Resul
                 let why = format!("it was healthy and is not any more: {why}");
                 return Err(bad(engine, container, why).await);
             }
-            Answer::NotYet(why) | Answer::Silence(why) => {
+            Answer::NotAsked(_) if healthy_since.is_some() => {}
+            Answer::NotYet(why) | Answer::Silence(why) | Answer::NotAsked(why) => {
                 if gate.patience.is_some_and(|patience| begun.elapsed() >= patience) {
                     let why = format!("it was not healthy within {} s: {why}", begun.elapsed().as_secs());
                     return Err(bad(engine, container, why).await);
@@ -127,7 +130,7 @@ async fn ask(engine: &dyn Engine, container: &str, detail: &ContainerDetail, gat
             for way in ways {
                 match ask_by(engine, container, detail, way, gate.timeout).await {
                     Answer::Silence(why) => unanswered.push(why),
-                    answer @ (Answer::Healthy | Answer::NotYet(_)) => return answer,
+                    answer @ (Answer::Healthy | Answer::NotYet(_) | Answer::NotAsked(_)) => return answer,
                 }
             }
             Answer::Silence(format!("no way to ask it works ({}); {}", unanswered.join("; "), gate.advice))
@@ -141,6 +144,16 @@ async fn ask_by(engine: &dyn Engine, container: &str, detail: &ContainerDetail, 
         Way::Published { .. } | Way::ContainerAddress { .. } if simulated => {
             Answer::Silence("the engine is a simulation".to_owned())
         }
+        Way::Published { address, ask } if address.ip().is_loopback() => match engine.locality() {
+            Locality::ThisMachine => match question(*address, ask, limit).await {
+                Answer::Healthy => Answer::Healthy,
+                // In a container of our own, or in another network, this is another loopback; only success proves it.
+                Answer::NotYet(why) | Answer::Silence(why) | Answer::NotAsked(why) => Answer::Silence(why),
+            },
+            Locality::Elsewhere | Locality::Simulated => {
+                Answer::Silence(format!("{address} is reached from its own machine only"))
+            }
+        },
         Way::Published { address, ask } => question(*address, ask, limit).await,
         Way::ContainerAddress { .. } if engine.locality() == Locality::Elsewhere => {
             Answer::Silence("its engine is on another machine".to_owned())
@@ -149,7 +162,7 @@ async fn ask_by(engine: &dyn Engine, container: &str, detail: &ContainerDetail, 
             None => Answer::Silence(format!("it has no address on {network}")),
             Some(address) => match question(SocketAddr::new(*address, *port), ask, limit).await {
                 // Nothing proves that this address is routed to the container from here; only success does.
-                Answer::NotYet(why) | Answer::Silence(why) => Answer::Silence(why),
+                Answer::NotYet(why) | Answer::Silence(why) | Answer::NotAsked(why) => Answer::Silence(why),
                 Answer::Healthy => Answer::Healthy,
             },
         },
@@ -170,7 +183,7 @@ async fn inside(engine: &dyn Engine, container: &str, command: &[String], limit:
             Some(code) => Answer::NotYet(format!("`{}` ended with {code}", command.join(" "))),
             None => Answer::NotYet(format!("`{}` did not end in time", command.join(" "))),
         },
-        Err(error) if error.is_transient() => Answer::NotYet(error.to_string()),
+        Err(error) if error.is_transient() => Answer::NotAsked(error.to_string()),
         Err(error) => Answer::Silence(error.to_string()),
     }
 }

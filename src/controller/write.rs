@@ -331,7 +331,7 @@ fn end_message(slug: &StackSlug, hand: &InHand, record: Option<&Record>) -> Stri
     match record.status {
         StackStatus::Running => format!("{slug} runs{revision}"),
         StackStatus::RolledBack => format!("{slug} rolled back, runs{revision}"),
-        StackStatus::Deploying => format!("{slug} interrupted by a newer revision"),
+        StackStatus::Deploying => format!("{slug} interrupted, and goes on in the next pass"),
         StackStatus::Degraded => format!("{slug} degraded{}", reason()),
         StackStatus::Held => format!("{slug} held{}", reason()),
         StackStatus::Failed => format!("{slug} failed{}", reason()),

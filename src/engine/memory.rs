@@ -303,15 +303,15 @@ impl Engine for MemoryEngine {
             .call(Call::Stop, id, deadline::stop(grace), |machine, _| {
                 let found = machine.find(id);
                 let up = found.filter(|c| matches!(c.life.phase, Phase::Running { .. } | Phase::Waiting { .. }));
-                Ok(up.map(|c| (c.id.clone(), c.life.script.stops_in)))
+                Ok(up.map(|c| (c.id.clone(), c.life.script.stops_in, c.life.script.stop_code)))
             })
             .await?;
-        let Some((id, takes)) = takes else { return Ok(()) };
+        let Some((id, takes, code)) = takes else { return Ok(()) };
         sleep(takes.min(grace)).await;
         self.with(|machine, _| {
             let is_up = |phase: Phase| matches!(phase, Phase::Running { .. } | Phase::Waiting { .. });
             if machine.find(&id).is_some_and(|c| is_up(c.life.phase)) {
-                machine.end(&id, if takes <= grace { 143 } else { 137 });
+                machine.end(&id, if takes <= grace { code } else { 137 });
             }
         });
         Ok(())

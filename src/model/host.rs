@@ -106,6 +106,8 @@ impl Endpoint {
         }
         let (host, port) = text.strip_prefix("tcp://")?.trim_end_matches('/').rsplit_once(':')?;
         let port = port.parse().ok()?;
+        // An address of IPv6 is written in brackets, and meant without.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         (!host.is_empty() && !host.starts_with('-') && port != 0).then(|| Self::Tcp(host.to_owned(), port))
     }
 }
@@ -114,6 +116,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp(host, port) => write!(f, "tcp://{host}:{port}"),
             Self::Memory(name) => write!(f, "memory://{name}"),
         }

@@ -7,6 +7,9 @@
 //! registry's digest decides for all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::engine::{Engine, EngineError, Engines, ImageDetail, Logins};
 use crate::model::mapping::Mapping;
@@ -87,17 +90,36 @@ pub struct Question<'a> {
     pub logins: &'a Logins,
 }
 
+/// How long a registry that did not answer is not asked again for the same image.
+const NOT_AGAIN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Images for which a registry did not answer in time, with what was said and when. Each question holds up a whole pass.
+#[derive(Debug, Default)]
+pub struct Unanswered(BTreeMap<ImageRef, (Instant, String)>);
+
+impl Unanswered {
+    fn told(&self, text: &ImageRef) -> Option<String> {
+        let (at, why) = self.0.get(text)?;
+        (at.elapsed() < NOT_AGAIN_WITHIN).then(|| why.clone())
+    }
+}
+
 /// Fills in the world's images for every placed instance whose host was seen.
-pub async fn resolve(question: &Question<'_>, world: &mut World, memo: &mut Memo) {
+pub async fn resolve(question: &Question<'_>, world: &mut World, memo: &mut Memo, unanswered: &mut Unanswered) {
     let (mut images, needs) = tell(question, world, memo);
     debug_assert_eq!(images, tell(question, world, &mut Memo::default()).0, "what is known must be what would be told");
     // Registries are slow and hosts many: all texts side by side.
     let asked = needs.iter().map(|((slug, text), need)| async {
-        let views = resolve_text(question, world, text, need).await;
-        ((slug.clone(), text.to_string()), views)
+        let known = unanswered.told(text);
+        let (views, silence) = resolve_text(question, world, text, need, known).await;
+        let silence = silence.map(|why| (text.clone(), (Instant::now(), why)));
+        (((slug.clone(), text.to_string()), views), silence)
     });
-    images.extend(futures_util::future::join_all(asked).await);
+    let (views, silent): (Vec<_>, Vec<_>) = futures_util::future::join_all(asked).await.into_iter().unzip();
+    images.extend(views);
     world.images = images;
+    unanswered.0.retain(|_, (at, _)| at.elapsed() < NOT_AGAIN_WITHIN);
+    unanswered.0.extend(silent.into_iter().flatten());
 }
 
 type Told = BTreeMap<(StackSlug, String), BTreeMap<HostName, ImageView>>;
@@ -217,12 +239,16 @@ fn remember(
     }
 }
 
+/// What the image is on each host; and what is to be remembered, where a registry did not answer in time. `known`: it did not
+/// a moment ago.
 async fn resolve_text(
     question: &Question<'_>,
     world: &World,
     text: &ImageRef,
     need: &Need,
-) -> BTreeMap<HostName, ImageView> {
+    known: Option<String>,
+) -> (BTreeMap<HostName, ImageView>, Option<String>) {
+    let mut silence = None;
     let mut views = BTreeMap::new();
     let engine_of = |host: &HostName| world.hosts.get(host).and_then(|endpoint| question.engines.get(endpoint));
     if let Some(image) = need.sticky() {
@@ -230,7 +256,7 @@ async fn resolve_text(
             let Some(engine) = engine_of(host) else { continue };
             views.insert(host.clone(), on_host(engine.as_ref(), need, host, image).await);
         }
-        return views;
+        return (views, None);
     }
     let mut local: BTreeMap<HostName, ImageDetail> = BTreeMap::new();
     for host in &need.hosts {
@@ -259,10 +285,20 @@ async fn resolve_text(
         None if left.iter().all(|host| local.contains_key(*host)) && !need.ask_again => Err(String::new()),
         None => match left.first().and_then(|host| engine_of(host)) {
             None => Err("no host could be asked".to_owned()),
-            Some(engine) => {
-                let login = question.logins.get(text.registry().unwrap_or_default());
-                engine.ask_registry(text, login).await.map_err(reason)
-            }
+            Some(engine) => match known {
+                Some(why) => Err(why),
+                None => {
+                    let login = question.logins.get(text.registry().unwrap_or_default());
+                    let answer = engine.ask_registry(text, login).await;
+                    if let Err(EngineError::Timeout { limit, .. }) = &answer {
+                        let limit = limit.as_secs();
+                        silence = Some(format!(
+                            "its registry did not answer within {limit} s; it is asked again in a minute"
+                        ));
+                    }
+                    answer.map_err(|error| silence.clone().unwrap_or_else(|| reason(error)))
+                }
+            },
         },
     };
     for host in left {
@@ -280,7 +316,7 @@ async fn resolve_text(
         };
         views.insert(host.clone(), view);
     }
-    views
+    (views, silence)
 }
 
 /// An image that a registry vouches for, as one host has it or has yet to pull it.

@@ -21,6 +21,9 @@ pub fn change(scene: &Scene<'_>, one: &Decided<'_>) -> Change {
     let acts = order::actions_due(scene.input, &one.id, one.service, &one.digest).next().is_some();
     let bucket = if one.bucket == Bucket::Keep && acts { Bucket::RunAction } else { one.bucket };
     let gap = match (bucket, one.order, &one.one_at_a_time) {
+        (Bucket::Create | Bucket::Replace | Bucket::Move | Bucket::Start, _, _) if one.takes_over.is_some() => {
+            Gap::Gap(format!("takes over {}, which is stopped first", one.takes_over.as_deref().unwrap_or_default()))
+        }
         (Bucket::Replace | Bucket::Move, Order::StopFirst, Some(why)) if one.service.replicas == 1 => {
             Gap::Gap(why.clone())
         }

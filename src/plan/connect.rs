@@ -133,11 +133,13 @@ fn split_url(url: &str) -> Option<(&str, &str, &str)> {
     Some((&url[..host], &url[host..end], &url[end..]))
 }
 
+/// An address of IPv6 without its brackets.
 fn split_host(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
+    let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         Some(_) | None => (authority, None),
-    }
+    };
+    (host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host), port)
 }
 
 fn names_a_host(name: &str, inventory: &Inventory) -> bool {

@@ -6,16 +6,13 @@
 //! Never lets half a stack through: where a step is needed on a host that was not seen, the whole stack waits.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use crate::model::host::{Endpoint, HostStatus};
 use crate::model::mapping::{Mapping, Placed};
 use crate::model::record::{InstanceHealth, Record};
-use crate::model::request::{ContainerRequest, NetworkAttachment, PortRequest, ResolvedImage};
-use crate::model::stack::{
-    Access, MountSource, NetworkMode, Protocol, Requirement, Service, Stack, UpdateOrder, WaitForHealthy,
-};
-use crate::model::world::{ContainerSeen, Health, ImageView, PortSeen, Presence, State};
+use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
+use crate::model::stack::{NetworkMode, Requirement, Service, Stack, WaitForHealthy};
+use crate::model::world::{ContainerSeen, EngineView, Health, ImageView, Presence, State};
 use crate::name::{Digest, InstanceId, Revision, ServiceName, StackSlug};
 use crate::plan::brake::Braked;
 use crate::plan::change::Bucket;
@@ -23,6 +20,7 @@ use crate::plan::health::{Before, HealthGate, gate};
 use crate::plan::hold::Hold;
 use crate::plan::index::{Found, Index};
 use crate::plan::request::{Build, build, refusal};
+use crate::plan::room::{holds_port, port_is_free, update_order, volume_from, volume_is_free};
 use crate::plan::unseen::{self, Unseen};
 use crate::plan::want::{Want, Why};
 use crate::plan::{Input, Planned, StackPlan, cause, furnish, order, removal, superseded};
@@ -48,6 +46,8 @@ pub struct Decided<'a> {
     pub order: Order,
     /// Why two must not run at once.
     pub one_at_a_time: Option<String>,
+    /// What it takes over from an instance that goes, which is stopped before.
+    pub takes_over: Option<String>,
     pub pull: Option<String>,
 }
 
@@ -58,6 +58,23 @@ pub enum Order {
 }
 
 impl Decided<'_> {
+    /// Whether a container of it is started.
+    pub fn is_started(&self) -> bool {
+        self.unproven
+            && self.current.is_none_or(|current| {
+                current.container.state != State::Running && current.container.state != State::Restarting
+            })
+    }
+
+    /// What a container that is not wanted has to let go of before this one is started.
+    pub fn needs_of(&self, input: &Input<'_>, found: &Found<'_>) -> Option<String> {
+        let is_here = found.endpoint == self.endpoint;
+        let port = self.request.ports.iter().find(|port| is_here && holds_port(found, port));
+        let volume = || volume_from(input, self.service, self.endpoint, found);
+        let port = port.map(|port| format!("host port {}", port.host_port));
+        port.or_else(|| volume().map(|volume| format!("volume {volume}")))
+    }
+
     /// What steps call its container.
     pub fn container(&self) -> String {
         self.current.map_or_else(|| self.request.name.to_string(), |found| found.container.id.clone())
@@ -129,6 +146,11 @@ pub fn stack(
     plan.holds.extend(missing_by_others(&scene, &decided));
     plan.holds.extend(unseen::requirements(&scene, &decided));
     let leftovers = removal::leftovers(input, index, slug, stack, braked, &mut plan);
+    for one in decided.iter_mut().filter(|one| one.is_started()) {
+        let mut gone = leftovers.iter().flat_map(|leftover| &leftover.found);
+        one.takes_over =
+            gone.find_map(|found| Some(format!("{} of {}", one.needs_of(input, found)?, found.ours.instance)));
+    }
     let whole = plan.holds.iter().any(Hold::holds_whole);
     for one in &decided {
         plan.changes.push(cause::change(&scene, one));
@@ -171,6 +193,7 @@ pub fn services_in_order(stack: &Stack) -> Vec<&Service> {
                 .requirements
                 .iter()
                 .all(|r| done.contains(r.service.as_str()) || stack.service(r.service.as_str()).is_none())
+                && acts_in(stack, service).all(|target| done.contains(target.as_str()))
         };
         // Validation refuses cycles; should one come through, position breaks it rather than a panic.
         let next = left.iter().position(is_ready).unwrap_or(0);
@@ -179,6 +202,30 @@ pub fn services_in_order(stack: &Stack) -> Vec<&Service> {
         ordered.push(service);
     }
     ordered
+}
+
+/// Other services in which the actions of one are run, and which can be there before: those that require it cannot.
+fn acts_in<'s>(stack: &'s Stack, service: &'s Service) -> impl Iterator<Item = &'s ServiceName> {
+    let others = service.actions.iter().filter_map(|action| action.target.as_ref());
+    let others = others.filter(|target| *target != &service.name && stack.service(target.as_str()).is_some());
+    others.filter(|target| !requires(stack, target, &service.name))
+}
+
+/// Whether a service requires another, itself or by what it requires; actions count as requirements here.
+fn requires(stack: &Stack, from: &ServiceName, to: &ServiceName) -> bool {
+    let mut open = vec![from];
+    let mut seen = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        let Some(service) = stack.service(name.as_str()).filter(|_| seen.insert(name)) else { continue };
+        let needs = service.requirements.iter().map(|r| &r.service);
+        for needed in needs.chain(service.actions.iter().filter_map(|action| action.target.as_ref())) {
+            if needed == to {
+                return true;
+            }
+            open.push(needed);
+        }
+    }
+    false
 }
 
 /// `Ok(None)`: nothing to do and nothing to see. `Err`: the instance is held, with the hold unless it was said before.
@@ -241,6 +288,7 @@ fn instance<'a>(
             && f.ours.host == placed.host
             && !f.is_gone()
             && !has_lost_its_ports(f, &request)
+            && (service.restart.may_complete() || !has_lost_its_network(input, f, &request))
     };
     let current = found.iter().find(is_current);
     let olds: Vec<&Found<'_>> =
@@ -256,8 +304,10 @@ fn instance<'a>(
         port_is_free(scene, endpoint, id, placed, &request)?;
         volume_is_free(scene, service, endpoint, id, placed)?;
     }
-    let completed =
-        service.restart.may_complete() && current.is_some_and(|c| c.container.state == State::Exited { code: 0 });
+    let completed = service.restart.may_complete()
+        && current.is_some_and(|c| {
+            c.container.state == State::Exited { code: 0 } && !was_stopped_for_another(scene.record, id, c, &olds)
+        });
     let nameless = current.is_some_and(|current| {
         is_unrecorded(scene.record, id, current) || input.world.nameless.contains(&current.container.id)
     });
@@ -286,6 +336,7 @@ fn instance<'a>(
         gate: gate(service, placed, host, network, image_check, before),
         order,
         one_at_a_time,
+        takes_over: None,
         pull: (presence == Presence::ToPull && current.is_none()).then(|| request.resolved.reference().to_owned()),
         request,
         digest,
@@ -369,61 +420,9 @@ fn free_name(
     Ok(id.name_beside(&Digest::of(format!("{digest}{}", id).as_bytes())))
 }
 
-/// A port that something outside this stack holds now is waited for; one of this stack is stopped first.
-fn port_is_free(
-    scene: &Scene<'_>,
-    endpoint: &Endpoint,
-    id: &InstanceId,
-    placed: &Placed,
-    request: &ContainerRequest,
-) -> Result<(), Option<Hold>> {
-    for port in &request.ports {
-        for holder in scene.index.holding(endpoint, port.host_port, port.protocol) {
-            let same_stack = holder.ours(scene.input.owner).is_some_and(|ours| ours.instance.stack == id.stack);
-            let clashes = holder.ports.iter().any(|held| clash(held, port.host_ip, port.host_port, port.protocol));
-            let stays = is_braked(scene, holder);
-            if clashes && (!same_stack || stays) {
-                return Err(Some(Hold::PortHeld {
-                    instance: id.clone(),
-                    host: placed.host.clone(),
-                    port: port.host_port,
-                    by: format!("the container {}{}", holder.name, if stays { " (its removal waits)" } else { "" }),
-                }));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A volume has one writer, and one whose removal waits for a word still writes.
-fn volume_is_free(
-    scene: &Scene<'_>,
-    service: &Service,
-    endpoint: &Endpoint,
-    id: &InstanceId,
-    placed: &Placed,
-) -> Result<(), Option<Hold>> {
-    let waiting = scene.braked.into_iter().flat_map(|braked| &braked.removals);
-    let waiting = waiting.flat_map(|removal| scene.index.instance(removal));
-    let waiting: Vec<&Found<'_>> = waiting.filter(|found| found.endpoint == endpoint && found.runs()).collect();
-    for mount in service.mounts.iter().filter(|mount| mount.access == Access::ReadWrite) {
-        let MountSource::Volume(name) = &mount.source else { continue };
-        if let Some(found) = waiting.iter().find(|found| found.container.volumes.contains(name.as_str())) {
-            let (volume, by) = (name.to_string(), found.ours.instance.to_string());
-            return Err(Some(Hold::VolumeHeld { instance: id.clone(), host: placed.host.clone(), volume, by }));
-        }
-    }
-    Ok(())
-}
-
 fn recorded_elsewhere(record: Option<&Record>, id: &InstanceId, placed: &Placed) -> bool {
     let recorded = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
     recorded.is_some_and(|instance| instance.host != placed.host)
-}
-
-fn is_braked(scene: &Scene<'_>, container: &ContainerSeen) -> bool {
-    let ours = container.ours(scene.input.owner);
-    ours.is_some_and(|ours| scene.braked.is_some_and(|braked| braked.removals.contains(&ours.instance)))
 }
 
 fn bucket(
@@ -471,12 +470,31 @@ fn has_lost_its_ports(found: &Found<'_>, request: &ContainerRequest) -> bool {
     runs && is_connected && !request.ports.is_empty() && !request.ports.iter().any(|port| holds_port(found, port))
 }
 
+/// One that does not run refers to its network by an id, and cannot be started when somebody removed that.
+fn has_lost_its_network(input: &Input<'_>, found: &Found<'_>, request: &ContainerRequest) -> bool {
+    let (NetworkAttachment::Named { network, .. }, Some(EngineView::Seen(seen))) =
+        (&request.network, input.world.engines.get(found.endpoint))
+    else {
+        return false;
+    };
+    !found.runs() && !seen.networks.iter().any(|known| known.name == network.as_str())
+}
+
 /// It was found healthy before, though its engine has not yet asked its first question.
 fn is_recorded_healthy(record: Option<&Record>, id: &InstanceId, found: &Found<'_>) -> bool {
     let recorded = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
     recorded.is_some_and(|r| {
         r.health == InstanceHealth::Healthy && r.container.as_deref() == Some(found.container.id.as_str())
     })
+}
+
+/// It ran, as far as anybody knows, and beside it is what was to take its place: it did not end by itself.
+fn was_stopped_for_another(record: Option<&Record>, id: &InstanceId, found: &Found<'_>, olds: &[&Found<'_>]) -> bool {
+    let recorded = record.and_then(|r| r.running.as_ref()).and_then(|running| running.instances.get(id));
+    !olds.is_empty()
+        && recorded.is_some_and(|r| {
+            r.health != InstanceHealth::Completed && r.container.as_deref() == Some(found.container.id.as_str())
+        })
 }
 
 /// It was made by an apply of which nobody knows the end, or that failed: it may not work, and another apply may have taken
@@ -489,81 +507,6 @@ fn is_unrecorded(record: Option<&Record>, id: &InstanceId, found: &Found<'_>) ->
             None => recorded.digest != found.ours.digest,
         })
     })
-}
-
-/// Start-first unless something forbids that two run at once; then the text says what.
-fn update_order(
-    scene: &Scene<'_>,
-    id: &InstanceId,
-    service: &Service,
-    request: &ContainerRequest,
-    olds: &[&Found<'_>],
-    endpoint: &Endpoint,
-) -> (Order, Option<String>) {
-    let here: Vec<&&Found<'_>> = olds.iter().filter(|old| old.endpoint == endpoint).collect();
-    if olds.iter().all(|old| !old.runs()) {
-        return (Order::StopFirst, None);
-    }
-    let clash = request.ports.iter().find(|port| here.iter().any(|old| holds_port(old, port)));
-    if let Some(port) = clash {
-        return (Order::StopFirst, Some(format!("host port {} is held by the old instance", port.host_port)));
-    }
-    if let Some((port, other)) = goes_to_another(scene, id, olds) {
-        return (Order::StopFirst, Some(format!("host port {port} goes to {other}")));
-    }
-    let is_named_later =
-        matches!(request.network, NetworkAttachment::Named { .. }) && here.iter().any(|old| old.runs());
-    if is_named_later && !request.ports.is_empty() {
-        let why = "it publishes ports, and an engine drops them when a container takes a name over";
-        return (Order::StopFirst, Some(why.to_owned()));
-    }
-    match service.update.order {
-        UpdateOrder::StartFirst => return (Order::StartFirst, None),
-        UpdateOrder::StopFirst => return (Order::StopFirst, Some("`update.order` is `stop-first`".to_owned())),
-        UpdateOrder::Auto => {}
-    }
-    let written =
-        service.mounts.iter().find(|mount| mount.access == Access::ReadWrite && mount.source != MountSource::Tmpfs);
-    match written.map(|mount| &mount.source) {
-        Some(MountSource::Volume(name)) if olds.iter().any(|old| old.container.volumes.contains(name.as_str())) => {
-            (Order::StopFirst, Some(format!("volume {name} has a single writer")))
-        }
-        Some(MountSource::Bind(path)) if !here.is_empty() => {
-            (Order::StopFirst, Some(format!("{path} has a single writer")))
-        }
-        _ if service.settings.network_mode == NetworkMode::Host && !here.is_empty() => {
-            (Order::StopFirst, Some("both would use the host's own network".to_owned()))
-        }
-        _ if service.constraints.not_with.contains(&service.name) && !here.is_empty() => {
-            (Order::StopFirst, Some("`notWith` forbids two on one host".to_owned()))
-        }
-        _ => (Order::StartFirst, None),
-    }
-}
-
-/// A host port that an old container holds and another instance of the stack is given.
-fn goes_to_another<'s>(scene: &'s Scene<'_>, id: &InstanceId, olds: &[&Found<'_>]) -> Option<(u16, &'s InstanceId)> {
-    scene.mapping.iter().filter(|(other, _)| *other != id).find_map(|(other, placed)| {
-        let endpoint = scene.input.world.hosts.get(&placed.host)?;
-        let olds = olds.iter().filter(|old| old.runs() && old.endpoint == endpoint);
-        let taken = placed.ports.iter().find(|port| {
-            olds.clone().any(|old| {
-                old.container.ports.iter().any(|held| clash(held, port.host_ip, port.host_port, port.protocol))
-            })
-        });
-        taken.map(|port| (port.host_port, other))
-    })
-}
-
-/// Whether a container holds a port that is asked for.
-pub fn holds_port(found: &Found<'_>, port: &PortRequest) -> bool {
-    found.container.ports.iter().any(|held| clash(held, port.host_ip, port.host_port, port.protocol))
-}
-
-fn clash(held: &PortSeen, ip: IpAddr, port: u16, protocol: Protocol) -> bool {
-    held.host_port == port
-        && held.protocol == protocol
-        && held.host_ip.is_none_or(|held| held == ip || held.is_unspecified() || ip.is_unspecified())
 }
 
 /// Networks and volumes that somebody else should have made.

@@ -50,7 +50,7 @@ pub enum Hold {
         port: u16,
         by: String,
     },
-    /// A container whose removal waits writes to the volume.
+    /// A container that is on its way out still writes to the volume.
     VolumeHeld {
         instance: InstanceId,
         host: HostName,
@@ -340,7 +340,10 @@ impl fmt::Display for Hold {
                 write!(f, "{instance} needs port {port} on {host}, which {by} holds")
             }
             Self::VolumeHeld { instance, host, volume, by } => {
-                write!(f, "{instance} would write to the volume {volume} on {host} beside {by}, whose removal waits")
+                write!(
+                    f,
+                    "{instance} would write to the volume {volume} on {host} beside {by}, which is to let go of it first"
+                )
             }
             Self::ImageUnresolved { instance, host, image, why } => {
                 write!(f, "{instance}: the image {image} is not to be had on {host}: {why}")

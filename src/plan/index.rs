@@ -39,6 +39,8 @@ pub struct Index<'a> {
     names: BTreeMap<(&'a Endpoint, &'a str), &'a ContainerSeen>,
     /// Running containers by the host ports that they hold.
     ports: BTreeMap<(&'a Endpoint, u16, Protocol), Vec<&'a ContainerSeen>>,
+    /// Running containers of ours by the volumes that they mount.
+    volumes: BTreeMap<(&'a Endpoint, &'a str), Vec<Found<'a>>>,
 }
 
 impl<'a> Index<'a> {
@@ -55,8 +57,12 @@ impl<'a> Index<'a> {
                     index.ports.entry((endpoint, port.host_port, port.protocol)).or_default().push(container);
                 }
                 if let Some(ours) = container.ours(input.owner) {
+                    let found = Found { endpoint, container, ours };
+                    for volume in container.volumes.iter().filter(|_| found.runs()) {
+                        index.volumes.entry((endpoint, volume)).or_default().push(found.clone());
+                    }
                     let of_stack = index.ours.entry(ours.instance.stack.clone()).or_default();
-                    of_stack.entry(ours.instance.clone()).or_default().push(Found { endpoint, container, ours });
+                    of_stack.entry(ours.instance.clone()).or_default().push(found);
                 }
             }
         }
@@ -74,6 +80,10 @@ impl<'a> Index<'a> {
 
     pub fn named(&self, endpoint: &'a Endpoint, name: &'a str) -> Option<&'a ContainerSeen> {
         self.names.get(&(endpoint, name)).copied()
+    }
+
+    pub fn mounting(&self, endpoint: &'a Endpoint, volume: &'a str) -> &[Found<'a>] {
+        self.volumes.get(&(endpoint, volume)).map_or(&[], Vec::as_slice)
     }
 
     pub fn holding(&self, endpoint: &'a Endpoint, port: u16, protocol: Protocol) -> &[&'a ContainerSeen] {

@@ -21,6 +21,7 @@ use crate::model::world::{EngineView, ImageView, World};
 use crate::name::{HostName, InstanceId, StackSlug};
 use crate::placement::Placement;
 use crate::plan::StackPlan;
+use crate::plan::hold::Hold;
 use crate::plan::want::Want;
 
 /// What a stack's images mean on its hosts, by text.
@@ -123,10 +124,12 @@ impl Memo {
         self.stacks.get(stack)?.plan.as_ref()
     }
 
-    /// Keeps the plan of a stack that is at rest, if its images were told.
+    /// Keeps the plan of a stack that is at rest, if its images were told. Not of one that waits for another stack to let go of
+    /// a volume: whether that does depends on what is wanted of it.
     pub fn keep_plan(&mut self, stack: &StackSlug, plan: &Arc<StackPlan>) {
-        if let Some(known) = self.stacks.get_mut(stack).filter(|known| known.images.is_some() && plan.steps.is_empty())
-        {
+        let waits = plan.holds.iter().any(|hold| matches!(hold, Hold::VolumeHeld { .. }));
+        let is_at_rest = plan.steps.is_empty() && !waits;
+        if let Some(known) = self.stacks.get_mut(stack).filter(|known| known.images.is_some() && is_at_rest) {
             known.plan = Some(plan.clone());
         }
     }

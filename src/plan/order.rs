@@ -14,12 +14,12 @@ use crate::model::world::{EngineView, Health, State};
 use crate::name::{Digest, HostName, InstanceId, ServiceName};
 use crate::plan::Input;
 use crate::plan::change::Bucket;
-use crate::plan::decide::{Decided, Order, holds_port, services_in_order};
+use crate::plan::decide::{Decided, Order, services_in_order};
 use crate::plan::furnish::{network_to_make, volumes_to_make};
 use crate::plan::health::Probe;
 use crate::plan::index::Found;
-use crate::plan::removal::{Leftover, in_order, remove, stop};
-use crate::plan::step::{Act, RunAction, Step};
+use crate::plan::removal::{Leftover, grace, in_order, remove, stop};
+use crate::plan::step::{Act, Awaited, RunAction, Step};
 
 type Steps = BTreeSet<usize>;
 
@@ -42,6 +42,8 @@ struct Line<'a> {
     waited_for: BTreeSet<&'a ServiceName>,
     /// Containers that were stopped to make room, by id.
     stopped: BTreeMap<String, usize>,
+    /// Actions in services that come later.
+    late: Vec<(&'a Service, &'a PotentialAction, &'a Decided<'a>)>,
 }
 
 pub fn steps<'a>(
@@ -61,6 +63,7 @@ pub fn steps<'a>(
         ready: BTreeMap::new(),
         waited_for: waited_for(decided),
         stopped: BTreeMap::new(),
+        late: Vec::new(),
     };
     for one in decided {
         line.pull(one);
@@ -76,6 +79,7 @@ pub fn steps<'a>(
             before.extend(line.ready[&service.name].iter().copied());
         }
     }
+    line.late_actions();
     let healthy: Steps = line.ready.values().flatten().copied().collect();
     for one in decided {
         line.finish(one, &healthy);
@@ -179,8 +183,15 @@ impl<'a> Line<'a> {
         }
         if let Some(first) = instances.first() {
             for action in actions_due(self.input, &first.id, service, &first.digest) {
-                if let Some(index) = self.action(action, service, first, instances, &ready) {
-                    ready.insert(index);
+                let target = action.target.as_ref().filter(|target| *target != &service.name);
+                match target.map(|target| self.ready.get(target)) {
+                    // It requires this service, or comes after it by its position: the action is run when it is there.
+                    Some(None) => self.late.push((service, action, first)),
+                    of_target => {
+                        let of_target = of_target.flatten().into_iter().flatten();
+                        let after = ready.iter().chain(of_target).copied().collect();
+                        ready.extend(self.action(action, service, first, &after));
+                    }
                 }
             }
         }
@@ -215,16 +226,14 @@ impl<'a> Line<'a> {
             }
             after.insert(self.push(one, Act::Create(Box::new(request)), needs, because(one)));
         }
-        let runs =
-            one.current.is_some_and(|c| c.container.state == State::Running || c.container.state == State::Restarting);
         let mut start = None;
-        if !runs {
+        if one.is_started() {
             after.extend(self.make_room(one, leftovers, &after));
             let index = self.push(one, Act::Start { container: one.container() }, after.clone(), because(one));
             start = Some(index);
             after = Steps::from([index]);
         }
-        let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone() };
+        let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone(), of: Awaited::New };
         let index = self.push(one, act, after, "what follows builds on it");
         (start, Some(index))
     }
@@ -242,7 +251,7 @@ impl<'a> Line<'a> {
         if is_seen_healthy || !self.waited_for.contains(&one.service.name) {
             return None;
         }
-        let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone() };
+        let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone(), of: Awaited::Required };
         Some(self.push(one, act, gate.clone(), "a service that is started requires it"))
     }
 
@@ -253,12 +262,10 @@ impl<'a> Line<'a> {
         if one.order == Order::StopFirst {
             in_the_way.extend(one.olds.iter().map(|old| (*old, "its replacement cannot run beside it".to_owned())));
         }
-        let holds_a_port = |found: &&&Found<'_>| {
-            found.endpoint == one.endpoint && one.request.ports.iter().any(|port| holds_port(found, port))
-        };
         let others = self.decided.iter().filter(|other| other.id != one.id).flat_map(|other| &other.olds);
-        let holders = others.chain(leftovers.iter().flat_map(|leftover| &leftover.found)).filter(holds_a_port);
-        in_the_way.extend(holders.map(|found| (*found, format!("{} needs its port", one.id))));
+        let others = others.chain(leftovers.iter().flat_map(|leftover| &leftover.found));
+        let needed = others.filter_map(|found| Some((*found, one.needs_of(self.input, found)?)));
+        in_the_way.extend(needed.map(|(found, what)| (found, format!("{} needs its {what}", one.id))));
         let all_pulls = self.all_pulls();
         for (found, why) in in_the_way {
             let id = &found.container.id;
@@ -267,7 +274,8 @@ impl<'a> Line<'a> {
                 continue;
             }
             let after: Steps = after | &all_pulls;
-            let index = stop(&mut self.steps, &found.ours.instance, found, one.service.stop_grace_period, &after, &why);
+            let grace = grace(self.input, &found.ours.instance);
+            let index = stop(&mut self.steps, &found.ours.instance, found, grace, &after, &why);
             if let Some(index) = index {
                 self.stopped.insert(id.clone(), index);
                 stops.insert(index);
@@ -276,18 +284,27 @@ impl<'a> Line<'a> {
         stops
     }
 
+    /// Runs the actions whose targets came later. What requires their service did not wait for them.
+    fn late_actions(&mut self) {
+        for (service, action, first) in std::mem::take(&mut self.late) {
+            let of = |service: &ServiceName| self.ready.get(service).into_iter().flatten().copied();
+            let after = of(&service.name).chain(action.target.iter().flat_map(of)).collect();
+            let index = self.action(action, service, first, &after);
+            self.ready.entry(service.name.clone()).or_default().extend(index);
+        }
+    }
+
     fn action(
         &mut self,
         action: &PotentialAction,
         service: &Service,
         first: &Decided<'_>,
-        instances: &[&'a Decided<'a>],
         after: &Steps,
     ) -> Option<usize> {
         // A target elsewhere in the stack is an instance of that service; validation saw that it exists.
         let container = match &action.target {
             Some(target) if target != &service.name => self.container_of(target)?,
-            Some(_) | None => (instances.first()?.container(), first.placed.host.clone(), first.endpoint.clone()),
+            Some(_) | None => (first.container(), first.placed.host.clone(), first.endpoint.clone()),
         };
         let (container, host, endpoint) = container;
         self.steps.push(Step {
@@ -360,7 +377,8 @@ impl<'a> Line<'a> {
                     Act::GiveUpName { container: old.container.id.clone(), network: network.clone(), linger: LINGER };
                 after = Steps::from([self.push(one, act, after, "its replacement answers now")]);
             }
-            gone.insert(self.remove_once(old, one.service.stop_grace_period, &after, "its replacement is healthy"));
+            let grace = grace(self.input, &one.id);
+            gone.insert(self.remove_once(old, grace, &after, "its replacement is healthy"));
         }
         if beside(name) {
             gone.extend(after);
@@ -396,7 +414,10 @@ impl<'a> Line<'a> {
             let why = "it is not asked for any more";
             let remove = |found: &&Found<'_>| match self.stopped.contains_key(&found.container.id) {
                 true => self.remove_once(found, Duration::ZERO, &after, why),
-                false => remove(&mut self.steps, &leftover.id, found, &after, why),
+                false => {
+                    let grace = grace(self.input, &leftover.id);
+                    remove(&mut self.steps, &leftover.id, found, grace, &after, why)
+                }
             };
             leftover.found.iter().map(remove).collect()
         });

@@ -32,6 +32,8 @@ pub struct Failure {
 pub enum Verdict {
     /// What was asked for does not work: it exited, was unhealthy, an action failed, or the engine refused it.
     BadContent,
+    /// The engine answered that it cannot start it, and may be wrong once: the same again is said of the content.
+    Stubborn,
     /// The world was in the way; waiting may help.
     Transient,
 }

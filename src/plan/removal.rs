@@ -3,6 +3,7 @@
 //! Never removes a volume, and never anything that the brake holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::model::host::Endpoint;
 use crate::model::stack::Stack;
@@ -25,8 +26,16 @@ pub struct Leftover<'a> {
     pub change: Change,
 }
 
-/// How long a container that nothing asks for may take to stop: its own grace period went with its file.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a container may take to stop of which nobody knows any more what it was given.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long an instance's containers may take to stop: what its service was or is given, whichever is longer.
+pub fn grace(input: &Input<'_>, id: &InstanceId) -> Duration {
+    let of = |stack: &Stack| stack.service(id.service.as_str()).map(|service| service.stop_grace_period);
+    let before = input.before.get(&id.stack).and_then(|stack| of(stack));
+    let now = input.wants.get(&id.stack).and_then(Want::stack).and_then(|stack| of(stack));
+    before.max(now).unwrap_or(GRACE)
+}
 
 /// The instances of a stack that shall run which are not among those asked for.
 pub fn leftovers<'a>(
@@ -101,7 +110,10 @@ pub fn stack(
     }
     plan.changes.extend(leftovers.iter().map(|leftover| leftover.change.clone()));
     in_order(&leftovers, input.before.get(slug).map(AsRef::as_ref), |leftover, after| {
-        let removals = leftover.found.iter().map(|found| remove(&mut plan.steps, &leftover.id, found, after, &why));
+        let removals = leftover
+            .found
+            .iter()
+            .map(|found| remove(&mut plan.steps, &leftover.id, found, grace(input, &leftover.id), after, &why));
         removals.collect()
     });
     plan
@@ -160,8 +172,15 @@ fn hold_unseen(input: &Input<'_>, slug: &StackSlug, gone: &BTreeSet<InstanceId>,
 }
 
 /// Adds the steps that stop and remove a container; gives the index of the removal.
-pub fn remove(steps: &mut Vec<Step>, id: &InstanceId, found: &Found<'_>, after: &BTreeSet<usize>, why: &str) -> usize {
-    let stop = stop(steps, id, found, GRACE, after, why);
+pub fn remove(
+    steps: &mut Vec<Step>,
+    id: &InstanceId,
+    found: &Found<'_>,
+    grace: Duration,
+    after: &BTreeSet<usize>,
+    why: &str,
+) -> usize {
+    let stop = stop(steps, id, found, grace, after, why);
     let after = stop.map_or_else(|| after.clone(), |stop| BTreeSet::from([stop]));
     push(steps, id, &found.ours.host, found.endpoint, Act::Remove { container: found.container.id.clone() }, after, why)
 }
@@ -171,7 +190,7 @@ pub fn stop(
     steps: &mut Vec<Step>,
     id: &InstanceId,
     found: &Found<'_>,
-    grace: std::time::Duration,
+    grace: Duration,
     after: &BTreeSet<usize>,
     why: &str,
 ) -> Option<usize> {

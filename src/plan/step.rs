@@ -35,6 +35,7 @@ pub enum Act {
     AwaitHealthy {
         container: String,
         gate: HealthGate,
+        of: Awaited,
     },
     RunAction(RunAction),
     /// The container answers to these names from now on, under the address that it has.
@@ -71,6 +72,15 @@ pub enum Act {
     },
 }
 
+/// Whose health is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// It is brought up now, and has to prove itself.
+    New,
+    /// It ran before, and something that requires it is brought up: whether it is well just now says nothing of that.
+    Required,
+}
+
 /// A `potentialAction` to run inside a container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunAction {
@@ -94,9 +104,10 @@ impl Act {
             | Self::CreateVolume(_)
             | Self::Create(_)
             | Self::Start { .. }
-            | Self::AwaitHealthy { .. }
+            | Self::AwaitHealthy { of: Awaited::New, .. }
             | Self::RunAction(_) => true,
-            Self::TakeName { .. }
+            Self::AwaitHealthy { of: Awaited::Required, .. }
+            | Self::TakeName { .. }
             | Self::GiveUpName { .. }
             | Self::Stop { .. }
             | Self::Remove { .. }

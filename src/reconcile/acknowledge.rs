@@ -48,8 +48,9 @@ async fn values(
     let since: BTreeSet<&Revision> = stacks
         .iter()
         .filter_map(|slug| ledger.records.get(*slug))
-        .filter_map(|record| record.running.as_ref())
-        .map(|running| &running.revision)
+        // What never ran as a whole was begun for a revision all the same.
+        .filter_map(|record| record.running.as_ref().or(record.next.as_ref()))
+        .map(|deployment| &deployment.revision)
         .collect();
     let mut common: Option<BTreeSet<String>> = None;
     for revision in since {

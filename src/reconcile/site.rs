@@ -14,6 +14,7 @@ use crate::model::host::{Endpoint, Host};
 use crate::model::stack::Stack;
 use crate::name::{Revision, StackSlug};
 use crate::observe::Observer;
+use crate::observe::images::Unanswered;
 use crate::plan::memo::Memo;
 use crate::plan::want::LastGood;
 use crate::reconcile::PassError;
@@ -40,6 +41,8 @@ pub struct Site {
     pub used: BTreeMap<Endpoint, Use>,
     /// What of the last pass still holds.
     pub memo: Memo,
+    /// Images for which a registry is silent.
+    pub unanswered: Unanswered,
     pub(super) checked: Cache,
     /// A stack that could be read then and not be understood now is remembered as `None`.
     pub(super) last_good: BTreeMap<StackSlug, (LastGood, Option<Arc<Stack>>)>,
@@ -71,6 +74,7 @@ impl Site {
             told: Arc::default(),
             used: BTreeMap::new(),
             memo: Memo::default(),
+            unanswered: Unanswered::default(),
             checked: Cache::new(policy),
             last_good: BTreeMap::new(),
             last_good_among: Vec::new(),

@@ -23,6 +23,6 @@ pub fn note(record: Option<&Record>) -> String {
         StackStatus::Failed => because("failed"),
         StackStatus::Degraded => because("degraded"),
         StackStatus::Held => because("held"),
-        StackStatus::Deploying => "interrupted by a newer revision".to_owned(),
+        StackStatus::Deploying => "interrupted, and goes on later".to_owned(),
     }
 }

@@ -20,7 +20,8 @@ use bayplan::model::record::{Ledger, Record};
 use bayplan::model::stack::Stack;
 use bayplan::model::world::{HostView, World};
 use bayplan::name::{Digest, HostName, InstanceId, Revision, StackName, StackSlug};
-use bayplan::observe::{self, Observer, images};
+use bayplan::observe::images::{self, Unanswered};
+use bayplan::observe::{self, Observer};
 use bayplan::placement::{self, Placement};
 use bayplan::plan::memo::{Facts, Memo};
 use bayplan::plan::outcome::Applied;
@@ -210,7 +211,7 @@ impl Line {
             engines: &engines,
             logins: &Logins::new(),
         };
-        images::resolve(&question, &mut world, &mut self.memo).await;
+        images::resolve(&question, &mut world, &mut self.memo, &mut Unanswered::default()).await;
         let mut pass = Pass {
             desired,
             ledger: self.ledger.clone(),

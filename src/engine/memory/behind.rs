@@ -110,6 +110,17 @@ impl MemoryEngine {
         })
     }
 
+    /// `docker network prune`: a network on which nothing runs goes, and whatever was stopped on it cannot be started again.
+    pub fn prune_networks(&self) {
+        self.with(|machine, _| {
+            let ids: Vec<String> = machine.networks.iter().map(|network| network.id.clone()).collect();
+            for id in ids {
+                // One that is in use stays.
+                let _ = machine.remove_network(&id);
+            }
+        });
+    }
+
     /// `docker network disconnect`.
     pub fn disconnect(&self, id: &str, network: &str) -> Result<(), EngineError> {
         self.with(|machine, _| {

@@ -362,7 +362,7 @@ impl Machine {
     }
 
     /// # Errors
-    /// When it is missing, or a port is taken: then it stays as it was, with the reason in its `error`.
+    /// When it is missing, cannot be started, or a port is taken: then it stays as it was, with the reason in its `error`.
     pub fn start(&mut self, id: &str, now: Instant) -> Result<(), EngineError> {
         let container = self.find_mut("start", id)?;
         let id = container.id.clone();
@@ -374,6 +374,11 @@ impl Machine {
                 container.error.clone_from(&why);
             }
             return Err(EngineError::PortTaken { why });
+        }
+        let container = self.find_mut("start", &id)?;
+        if let Some(why) = container.life.script.refuses.clone() {
+            container.error.clone_from(&why);
+            return Err(EngineError::Failed { call: "start", why });
         }
         self.give_addresses(&id);
         let container = self.find_mut("start", &id)?;

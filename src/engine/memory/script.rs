@@ -22,6 +22,10 @@ pub struct ImageScript {
     pub execs: BTreeMap<Vec<String>, ExecScript>,
     /// From the signal to the end; beyond the grace period it is killed.
     pub stops_in: Duration,
+    /// The code that it ends with when it is stopped in time: 143 as most, or 0 as those that clean up.
+    pub stop_code: i64,
+    /// Why the engine cannot start it, if it cannot.
+    pub refuses: Option<String>,
     pub usage: Usage,
 }
 
@@ -68,6 +72,8 @@ impl ImageScript {
             output: Vec::new(),
             execs: BTreeMap::new(),
             stops_in: Duration::ZERO,
+            stop_code: 143,
+            refuses: None,
             usage: Usage { cpu: 10, memory: 16 << 20 },
         }
     }
@@ -101,6 +107,14 @@ impl ImageScript {
         let command = command.iter().map(|part| (*part).to_owned()).collect();
         self.execs.insert(command, script);
         self
+    }
+
+    pub fn stops_well(self) -> Self {
+        Self { stop_code: 0, ..self }
+    }
+
+    pub fn cannot_start(self, why: &str) -> Self {
+        Self { refuses: Some(why.to_owned()), ..self }
     }
 
     pub fn stops_in(self, stops_in: Duration) -> Self {

@@ -1,0 +1,259 @@
+//! What passes from one instance to another, and what happens when it cannot: volumes, ports, actions, and the way back.
+
+#[path = "support/fleet.rs"]
+mod fleet;
+#[path = "support/repository.rs"]
+mod repository;
+#[path = "support/simulated.rs"]
+mod simulated;
+#[path = "support/site.rs"]
+mod site;
+
+use std::time::Duration;
+
+use bayplan::controller::once::{Outcome, WrongFiles};
+use bayplan::engine::memory::MemoryEngine;
+use bayplan::engine::memory::faults::{Call, Fault, Times, Which};
+use bayplan::engine::memory::script::{ExecScript, ImageScript};
+use bayplan::model::config::Config;
+use bayplan::model::record::StackStatus;
+use bayplan::model::world::State;
+use bayplan::name::StackSlug;
+
+use repository::Repository;
+use simulated::Simulated;
+
+struct Stage {
+    repository: Repository,
+    simulated: Simulated,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let stage = Self { repository: Repository::new(), simulated: Simulated::new(1) };
+        stage.simulated.write_hosts(&stage.repository);
+        stage
+    }
+
+    fn engine(&self) -> &MemoryEngine {
+        &self.simulated.engines["host-1"]
+    }
+
+    async fn push(&self, files: &[(&str, &str)]) -> Outcome {
+        for (path, text) in files {
+            if text.is_empty() {
+                self.repository.remove(path);
+            } else {
+                self.repository.write(path, text);
+            }
+        }
+        self.repository.push("A change");
+        self.apply().await
+    }
+
+    async fn apply(&self) -> Outcome {
+        let mut site = self.simulated.site(&self.repository, Config::default()).await;
+        site::apply(&mut site, WrongFiles::Refuse).await
+    }
+
+    /// The names of what runs.
+    fn running(&self) -> Vec<String> {
+        let containers = self.engine().holds().containers.into_iter();
+        let mut names: Vec<String> = containers.filter(|c| c.state == State::Running).map(|c| c.name).collect();
+        names.sort();
+        names
+    }
+
+    /// Where in the order of calls the first of a kind with this subject is.
+    fn place(&self, call: Call, subject: impl Fn(&str) -> bool) -> usize {
+        let calls = self.engine().calls();
+        let place = calls.iter().position(|made| made.call == call && subject(&made.subject));
+        place.unwrap_or_else(|| panic!("no {} of it: {calls:#?}", call.as_str()))
+    }
+
+    fn id(&self, name: &str) -> String {
+        let containers = self.engine().holds().containers;
+        containers.into_iter().find(|c| c.name == name).unwrap_or_else(|| panic!("no {name}")).id
+    }
+}
+
+fn gaps(outcome: &Outcome) -> String {
+    let changes = outcome.first.plan.stacks.values().flat_map(|stack| &stack.changes);
+    changes.map(|change| format!("{}: {}\n", change.instance, change.gap)).collect()
+}
+
+fn status(outcome: &Outcome, stack: &str) -> Option<StackStatus> {
+    outcome.ended.get(&StackSlug::new(stack).expect("a slug")).and_then(|ended| ended.status)
+}
+
+fn one(stack: &str, service: &str, more: &str) -> String {
+    format!("name: {stack}\nitemListElement: [{{name: {service}, position: 1, image: 'db:1', {more}}}]\n")
+}
+
+const DATA: &str = "volumeMounts: [{source: data, target: /data}]";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_is_renamed_does_not_write_to_its_volume_beside_itself() {
+    let stage = Stage::new();
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", DATA))]).await;
+    let old = stage.id("shop-db-1");
+    stage.engine().forget_calls();
+    let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "postgres", DATA))]).await;
+    assert_eq!(stage.running(), ["shop-postgres-1"]);
+    let stopped = stage.place(Call::Stop, |subject| subject == old);
+    assert!(stopped < stage.place(Call::Start, |_| true), "{:#?}", stage.engine().calls());
+    assert!(gaps(&outcome).contains("shop/postgres-1: gap: takes over volume data of shop/db-1"), "{}", gaps(&outcome));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_goes_from_one_service_of_a_stack_to_another_with_one_writer_at_a_time() {
+    let stage = Stage::new();
+    let stack = |first: &str, second: &str| {
+        let service = |name: &str, position: u32, more: &str| {
+            format!("  - {{name: {name}, position: {position}, image: 'web:1', environment: {{A: '{first}'}}{more}}}\n")
+        };
+        format!("name: shop\nitemListElement:\n{}{}", service("a", 1, first), service("b", 2, second))
+    };
+    let data = format!(", {DATA}");
+    stage.push(&[("stacks/shop.yaml", &stack(&data, ""))]).await;
+    let old = stage.id("shop-a-1");
+    stage.engine().forget_calls();
+    let outcome = stage.push(&[("stacks/shop.yaml", &stack("", &data))]).await;
+    assert_eq!(stage.running(), ["shop-a-1", "shop-b-1"]);
+    let stopped = stage.place(Call::Stop, |subject| subject == old);
+    let b = stage.id("shop-b-1");
+    assert!(stopped < stage.place(Call::Start, |subject| subject == b || subject.starts_with("shop-b-1")));
+    assert!(gaps(&outcome).contains("shop/a-1: gap: volume data goes to shop/b-1"), "{}", gaps(&outcome));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_that_is_renamed_waits_until_its_former_self_lets_go_of_the_volume() {
+    let stage = Stage::new();
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", DATA))]).await;
+    let old = stage.id("shop-db-1");
+    stage.engine().forget_calls();
+    let outcome = stage.push(&[("stacks/shop.yaml", &one("store", "db", DATA))]).await;
+    let holds: Vec<String> = outcome.first.plan.all_holds().map(|(_, hold)| hold.to_string()).collect();
+    assert!(holds.iter().any(|hold| hold.contains("beside shop/db-1, which is to let go of it first")), "{holds:?}");
+    assert_eq!(stage.running(), ["store-db-1"]);
+    assert!(stage.place(Call::Remove, |subject| subject == old) < stage.place(Call::Start, |_| true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_stacks_that_share_a_volume_on_purpose_do_not_wait_for_each_other() {
+    let stage = Stage::new();
+    stage.push(&[("stacks/a.yaml", &one("a", "db", DATA)), ("stacks/b.yaml", &one("b", "backup", DATA))]).await;
+    assert_eq!(stage.running(), ["a-db-1", "b-backup-1"]);
+    let more = format!("environment: {{A: b}}, {DATA}");
+    let outcome =
+        stage.push(&[("stacks/a.yaml", &one("a", "db", &more)), ("stacks/b.yaml", &one("b", "backup", &more))]).await;
+    assert_eq!(stage.running(), ["a-db-1", "b-backup-1"]);
+    assert!(outcome.last.plan.is_empty() && outcome.last.plan.all_holds().next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_volume_before_the_one_with_the_data_hides_nothing() {
+    let stage = Stage::new();
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", DATA))]).await;
+    let both = "volumeMounts: [{source: more, target: /more}, {source: data, target: /data}]";
+    let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "db", both))]).await;
+    assert!(gaps(&outcome).contains("gap: volume data has a single writer"), "{}", gaps(&outcome));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_we_stopped_ourselves_has_not_completed_and_is_started_on_the_way_back() {
+    let stage = Stage::new();
+    stage.engine().load("daemon:1", ImageScript::runs().stops_well());
+    stage.engine().load("bad:1", ImageScript::runs().exits(Duration::ZERO, 3));
+    let shop = |image: &str| {
+        let service = format!("name: d, position: 1, image: '{image}', restartPolicy: on-failure");
+        format!("name: shop\nitemListElement: [{{{service}, ports: [{{containerPort: 80, hostPort: 8080}}]}}]\n")
+    };
+    stage.push(&[("stacks/shop.yaml", &shop("daemon:1"))]).await;
+    let good = stage.id("shop-d-1");
+    let outcome = stage.push(&[("stacks/shop.yaml", &shop("bad:1"))]).await;
+    assert_eq!(status(&outcome, "shop"), Some(StackStatus::RolledBack));
+    assert_eq!((stage.running(), stage.id("shop-d-1")), (vec!["shop-d-1".to_owned()], good));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_engine_cannot_start_in_the_same_words_twice_is_taken_back() {
+    let stage = Stage::new();
+    stage.engine().load("typo:1", ImageScript::runs().cannot_start("unable to find user postgrs"));
+    let port = "ports: [{containerPort: 80, hostPort: 8080}]";
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", port))]).await;
+    let bad = one("shop", "db", port).replace("db:1", "typo:1");
+    let outcome = stage.push(&[("stacks/shop.yaml", &bad)]).await;
+    assert_eq!(status(&outcome, "shop"), Some(StackStatus::Degraded), "an engine may be wrong once");
+    let outcome = stage.apply().await;
+    assert_eq!(status(&outcome, "shop"), Some(StackStatus::RolledBack), "{:#?}", outcome.ended);
+    assert_eq!(stage.running(), ["shop-db-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_somebody_removed_before_its_container_was_made_blames_nothing() {
+    let stage = Stage::new();
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: a"))]).await;
+    let why = "No such image: db:1".to_owned();
+    stage.engine().fault(Fault::Refuse(why), Which::Only(Call::Pull), Times::Next(1));
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: b"))]).await;
+    let outcome = stage.apply().await;
+    assert!(outcome.last.plan.is_empty());
+    assert!(!stage.repository.ledger("status/shop.json").contains("badContent"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_waits_for_the_service_that_it_runs_in() {
+    let stage = Stage::new();
+    let ran = ExecScript { code: 0, output: String::new(), takes: Duration::ZERO };
+    stage.engine().load("app:1", ImageScript::runs().answers(&["seed"], ran));
+    let action = "potentialAction: [{name: seed, actionType: Action, target: app, command: [seed]}]";
+    // `app` requires `db`, whose action is run in `app`; and once more without that requirement.
+    for requirements in ["[db]", "[]"] {
+        let stack = format!(
+            "name: shop\nitemListElement:\n  - {{name: db, position: 1, image: 'db:1', {action}}}\n  - {{name: app, \
+             position: 2, image: 'app:1', requirements: {requirements}, environment: {{A: '{requirements}'}}}}\n"
+        );
+        let outcome = stage
+            .push(&[(
+                "stacks/shop.yaml",
+                &stack.replace("db:1', ", &format!("db:1', user: 'u{}', ", requirements.len())),
+            )])
+            .await;
+        assert_eq!(status(&outcome, "shop"), Some(StackStatus::Running), "{:#?}", outcome.ended);
+        assert!(outcome.last.plan.is_empty(), "{requirements}");
+    }
+    let seeds = stage.engine().calls().iter().filter(|made| made.call == Call::Exec).count();
+    assert_eq!(seeds, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_container_whose_network_was_removed_is_made_anew() {
+    let stage = Stage::new();
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: a"))]).await;
+    let old = stage.id("shop-db-1");
+    stage.engine().stop_behind(&old).expect("it is stopped");
+    stage.engine().prune_networks();
+    let outcome = stage.apply().await;
+    assert_eq!(stage.running(), ["shop-db-1"], "{:#?}", outcome.ended);
+    assert_ne!(stage.id("shop-db-1"), old);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_of_what_never_ran_as_a_whole_can_be_acknowledged() {
+    let stage = Stage::new();
+    let fault = stage.engine().fault(Fault::Down, Which::Only(Call::Start), Times::UntilLifted);
+    let many = one("shop", "db", "replicas: 5");
+    stage.push(&[("stacks/other.yaml", &one("other", "web", "user: a")), ("stacks/shop.yaml", &many)]).await;
+    stage.engine().lift(fault);
+    let outcome = stage.push(&[("stacks/shop.yaml", "")]).await;
+    let held =
+        outcome.last.plan.all_holds().map(|(_, hold)| hold.to_string()).find(|hold| hold.contains("Allow-Removal"));
+    let held = held.expect("the brake holds it");
+    let line = held.lines().find(|line| line.contains("Bayplan-Allow-Removal")).expect("the line").trim();
+    let line = &line[line.find("Bayplan-Allow-Removal").expect("it is there")..];
+    stage.repository.push(&format!("It is meant\n\n{}", line.trim_end_matches(['`', '.'])));
+    stage.apply().await;
+    assert_eq!(stage.running(), ["other-web-1"]);
+    assert!(stage.engine().holds().containers.iter().all(|c| c.name.starts_with("other")));
+}
