@@ -69,6 +69,10 @@ enum Door {
 /// The trailers that the ledger itself reads again: the head that a commit was made for, and who made it.
 pub const REVISION: &str = "Bayplan-Revision";
 pub const CONTROLLER: &str = "Bayplan-Controller";
+/// The commit of the watched branch that something was last deployed for; what was only noted since is not. `none`: nothing
+/// ever was.
+pub const DEPLOYED: &str = "Bayplan-Deployed";
+pub const NEVER: &str = "none";
 /// The commit of the ledger that placement used.
 pub const INPUTS: &str = "Bayplan-Inputs";
 
@@ -85,7 +89,7 @@ struct Told<Id> {
 /// Others write a few commits between two of ours, not more.
 const MOST_BY_OTHERS: usize = 1_000;
 
-/// The commit that the ledger was last made for, and who made its newest commit. One that joins two says what they do; one
+/// The commit that something was last deployed for, and who made the ledger's newest commit. One that joins two says what they do; one
 /// that says nothing, because a person or another program made it, leaves it as those beneath it say.
 fn told_by<Id>(
     newest: Id,
@@ -107,8 +111,16 @@ fn told_by<Id>(
         if tries == 0 {
             controller = value(&told, CONTROLLER);
         }
-        if let Some(made_for) = value(&told, REVISION).and_then(|text| Revision::new(&text).ok()) {
-            return Ok((Some(made_for), controller));
+        // Older programs named only the commit that a pass was done for.
+        let Some(said) = value(&told, DEPLOYED).or_else(|| value(&told, REVISION)) else {
+            next = told.parents.into_iter().next();
+            continue;
+        };
+        if said == NEVER {
+            return Ok((None, controller));
+        }
+        if let Ok(deployed) = Revision::new(&said) {
+            return Ok((Some(deployed), controller));
         }
         next = told.parents.into_iter().next();
     }

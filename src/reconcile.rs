@@ -7,7 +7,7 @@
 
 pub mod site;
 mod acknowledge;
-mod closing;
+pub mod closing;
 mod followed;
 mod leaving;
 pub mod previous;
@@ -293,6 +293,8 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
     let mut plan = plan::plan_from(&input, &mut site.memo);
     debug_assert_eq!(plan, plan::plan(&input), "what is known must be what would be planned");
     plan.holds.extend(hold);
+    plan.holds.extend(closing::unknown(site, &desired, &ledger));
+    suppose::down(&mut plan, &placement.mapping, &context.supposed);
     let not_reviewed = closing::not_reviewed(site, &revision, &desired, &ledger, &plan, context).await;
     if !not_reviewed.is_empty() {
         // Once more, with what ran last in their place.

@@ -26,7 +26,7 @@ use crate::model::world::{ContainerSeen, EngineView, Health, HostView, State, Un
 use crate::name::{HostName, InstanceId, Revision};
 use crate::plan::hold::Hold;
 use crate::plan::outcome::{Applied, Failure, Verdict};
-use crate::plan::step::Act;
+use crate::plan::step::{Act, Step};
 use crate::plan::superseded::{self, Superseded};
 use crate::plan::want::{Gone, Want, Why};
 use crate::plan::{Planned, StackPlan};
@@ -161,7 +161,12 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
     let failure = failures.iter().find(|f| is_bad(input, f));
     let failure = failure.map(|f| bad_mark(stack, reason_of(f), f.instance.as_ref()));
     // A container may have ended between its last probe and this look.
-    let fell = input.applied.filter(|_| failures.is_empty()).and_then(|applied| fallen(input, stack, applied, &now));
+    let fell = input.applied.and_then(|applied| fallen(input, stack, applied, &now));
+    // Whatever else failed may be why it does not run; that it could not be given its name because it had ended is not.
+    let is_of = |failure: &Failure, id: &InstanceId| {
+        failure.instance.as_ref() == Some(id) && !input.plan.steps[failure.step].act.can_blame_content()
+    };
+    let fell = fell.filter(|(id, _)| failures.iter().all(|failure| is_of(failure, id))).map(|(_, mark)| mark);
     if let Some(mark) = failure.or(fell) {
         let reason = mark.reason.clone();
         if is_new {
@@ -319,7 +324,12 @@ fn is_bad(input: &Input<'_>, failure: &Failure) -> bool {
 }
 
 /// An instance that was brought up and does not run any more.
-fn fallen(input: &Input<'_>, stack: &Stack, applied: &Applied, now: &Deployment) -> Option<BadMark> {
+fn fallen<'a>(
+    input: &Input<'a>,
+    stack: &Stack,
+    applied: &Applied,
+    now: &Deployment,
+) -> Option<(&'a InstanceId, BadMark)> {
     let brought_up = applied.done.iter().filter_map(|index| match &input.plan.steps[*index].act {
         Act::Start { .. } => input.plan.steps[*index].instance.as_ref(),
         Act::Pull { .. }
@@ -339,7 +349,7 @@ fn fallen(input: &Input<'_>, stack: &Stack, applied: &Applied, now: &Deployment)
     brought_up.filter_map(|id| now.instances.get(id).map(|record| (id, record))).find_map(|(id, record)| {
         let down = record.health == InstanceHealth::Stopped;
         let reason = || format!("{id} on {} ended right after it was started", record.host);
-        down.then(|| bad_mark(stack, reason(), Some(id)))
+        down.then(|| (id, bad_mark(stack, reason(), Some(id))))
     })
 }
 
@@ -438,10 +448,11 @@ fn was_stopped(input: &Input<'_>, id: &InstanceId, container: &ContainerSeen) ->
     let running = input.before.and_then(|record| record.running.as_ref());
     let recorded = running.and_then(|running| running.instances.get(id));
     let recorded = recorded.filter(|r| r.container.as_deref() == Some(container.id.as_str())).map(|r| r.health);
-    let mut done =
-        input.applied.into_iter().flat_map(|applied| &applied.done).map(|index| &input.plan.steps[*index].act);
-    let by_us = done.any(|act| matches!(act, Act::Stop { container: stopped, .. } if *stopped == container.id));
-    by_us || recorded == Some(InstanceHealth::Stopped)
+    let done = || input.applied.into_iter().flat_map(|applied| &applied.done).map(|index| &input.plan.steps[*index]);
+    let stops = |act: &Act| matches!(act, Act::Stop { container: stopped, .. } if *stopped == container.id);
+    // One that was started since, and waited for, has done its work now.
+    let awaits = |step: &Step| step.instance.as_ref() == Some(id) && matches!(step.act, Act::AwaitHealthy { .. });
+    done().any(|step| stops(&step.act)) || (recorded == Some(InstanceHealth::Stopped) && !done().any(awaits))
 }
 
 /// Whether a container was found healthy by our own questions, though its engine has not yet asked its first.

@@ -128,7 +128,12 @@ async fn a_plan_that_nobody_reviewed_waits_for_a_commit_that_names_it() {
     git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
     let offline = bayplan(&repository, &["plan", "--offline"]);
     assert!(offline.contains(&format!("(plan {digest})")), "a reviewer sees the same digest: {offline}");
+    repository.write("../bayplan.yaml", "requirePlanDigest: true\n");
+    let offline = bayplan(&repository, &["--config", "../bayplan.yaml", "plan", "--offline"]);
+    assert!(offline.contains(&format!("`Bayplan-Plan: {digest}`")), "and the line to write: {offline}");
     repository.push(&format!("Reviewed\n\nBayplan-Plan: {digest}"));
+    let offline = bayplan(&repository, &["--config", "../bayplan.yaml", "plan", "--offline"]);
+    assert!(!offline.contains("Bayplan-Plan"), "{offline}");
     let outcome = apply(&repository, &simulated, reviewed()).await;
     assert_eq!((running(&simulated).await, holds(&outcome)), (vec!["web:2".to_owned()], String::new()));
 }

@@ -643,10 +643,16 @@ fn entry(hour: i64, what: What, digit: Option<char>) -> Entry {
         stack: Some(slug("shop")),
         happened,
         message: format!("shop {}", what.as_str()),
-        trailers: vec![
-            ("Bayplan-Revision".to_owned(), "a".repeat(40)),
-            ("Bayplan-Result".to_owned(), what.as_str().to_owned()),
-        ],
+        // One that no controller wrote.
+        trailers: if what == What::RolledBack {
+            Vec::new()
+        } else {
+            vec![
+                ("Bayplan-Revision".to_owned(), "a".repeat(40)),
+                ("Bayplan-Controller".to_owned(), "one".to_owned()),
+                ("Bayplan-Result".to_owned(), what.as_str().to_owned()),
+            ]
+        },
     }
 }
 

@@ -240,6 +240,16 @@ async fn a_stopped_container_whose_network_was_removed_is_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_of_another_owner_is_not_joined() {
+    let stage = Stage::new();
+    stage.engine().add_network("shop", [("bayplan.owner".to_owned(), "somebody".to_owned())].into());
+    let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: a"))]).await;
+    let holds: Vec<String> = outcome.last.plan.all_holds().map(|(_, hold)| hold.to_string()).collect();
+    assert!(holds.iter().any(|hold| hold.contains("it belongs to another owner (somebody)")), "{holds:?}");
+    assert!(stage.running().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removal_of_what_never_ran_as_a_whole_can_be_acknowledged() {
     let stage = Stage::new();
     let fault = stage.engine().fault(Fault::Down, Which::Only(Call::Start), Times::UntilLifted);

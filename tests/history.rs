@@ -75,6 +75,22 @@ async fn a_rewritten_branch_is_not_followed_until_a_commit_says_so_and_what_runs
 }
 
 #[tokio::test]
+async fn what_was_never_deployed_is_not_when_it_is_taken_off_the_branch() {
+    let (repository, simulated, _) = deployed(Config::default()).await;
+    let runs = images(&simulated);
+    repository.write("stacks/shop.yaml", &shop("web:1")).push("A mistake");
+    let suspended = Config { suspended: ["shop".to_owned()].into(), ..Config::default() };
+    let mut site = simulated.site(&repository, suspended).await;
+    let outcome = site::apply(&mut site, WrongFiles::Refuse).await;
+    assert_eq!(holds(&outcome), ["suspended-by-operator"]);
+    assert!(repository.ledger("status/shop.json").contains("\"held\""), "the ledger has noted that commit");
+    rewind(&repository);
+    let mut site = simulated.site(&repository, Config::default()).await;
+    let outcome = site::apply(&mut site, WrongFiles::Refuse).await;
+    assert_eq!((holds(&outcome), images(&simulated)), (Vec::new(), runs));
+}
+
+#[tokio::test]
 async fn a_rewritten_branch_is_followed_where_the_operator_says_so() {
     let config = Config { rewritten_history: RewrittenHistory::Follow, ..Config::default() };
     let (repository, simulated, mut site) = deployed(config).await;

@@ -103,7 +103,10 @@ async fn a_ledger_that_was_written_by_hand_is_found() {
     let output = repository.bayplan(&["verify"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(4), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains(&expected) && text.contains("1 difference."), "{text}");
+    assert!(
+        text.contains(&expected) && text.contains("2 differences.") && text.contains("was not written by this program"),
+        "{text}"
+    );
     let json = repository.bayplan(&["verify", "--stack", "shop", "--format", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(json["verified"], false);
@@ -114,7 +117,7 @@ async fn a_ledger_that_was_written_by_hand_is_found() {
 fn write_by_hand(repository: &Repository, record: &str) {
     let work = repository.work();
     git(&work, &["fetch", "-q", "origin", "bayplan/status"]);
-    git(&work, &["checkout", "-q", "-b", "by-hand", "FETCH_HEAD"]);
+    git(&work, &["checkout", "-q", "-B", "by-hand", "FETCH_HEAD"]);
     fs::write(work.join("status/shop.json"), record).expect("a file");
     git(&work, &["commit", "-q", "-a", "-m", "Nobody will see"]);
     git(&work, &["push", "-q", "origin", "HEAD:bayplan/status"]);
@@ -122,18 +125,27 @@ fn write_by_hand(repository: &Repository, record: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_names_no_origin_was_not_verified() {
+async fn what_names_another_origin_by_hand_is_found_and_what_names_none_was_not_verified() {
     let (repository, _simulated) = deployed().await;
     let record = repository.ledger("status/shop.json");
+    let verify = |code: i32, words: &[&str]| {
+        git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
+        let output = repository.bayplan(&["verify"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(words.iter().all(|words| text.contains(words)) && !text.contains("Yes"), "{text}");
+        let json = repository.bayplan(&["verify", "--format", "json"]);
+        let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+        assert_eq!(json["verified"], false);
+    };
     write_by_hand(&repository, &record.replace(&repository.head(), &"a".repeat(40)));
-    git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
-    let output = repository.bayplan(&["verify"]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{text}");
-    assert!(text.contains("not computed") && !text.contains("Yes"), "{text}");
-    let json = repository.bayplan(&["verify", "--format", "json"]);
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
-    assert_eq!(json["verified"], false);
+    verify(4, &["was not written by this program"]);
+    // Another content, too: nothing was ever begun for that.
+    let content: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    let content = content["content"].as_str().expect("a digest").to_owned();
+    let other = record.replace(&content, &"b".repeat(64)).replace(&repository.head(), &"a".repeat(40));
+    write_by_hand(&repository, &other);
+    verify(3, &["not computed", "was not written by this program"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,6 +168,17 @@ async fn a_move_that_is_not_done_is_no_difference() {
     deploy(&repository, &simulated).await;
     assert_ne!(holder(&simulated, "shop-web-1").0, host);
     assert_eq!(said(&verified(&repository, &simulated, Depth::Live).await), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_comment_in_a_file_hides_nothing_of_where_it_was_computed() {
+    let (repository, simulated) = deployed().await;
+    repository.write("stacks/shop.yaml", &format!("# a comment\n{}", shop("web:1"))).push("A comment");
+    deploy(&repository, &simulated).await;
+    assert!(repository.ledger("status/shop.json").contains(&repository.head()), "the record is of the newer revision");
+    let verified = verified(&repository, &simulated, Depth::Live).await;
+    assert_eq!(said(&verified), Vec::<String>::new());
+    assert!(verified.is_whole());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod history;
 pub mod hosts;
 pub mod json;
+pub mod log;
 pub mod map;
 pub mod markdown;
 pub mod paint;

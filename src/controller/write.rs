@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::controller::hand::{Done, InHand};
 use crate::controller::notes::{Beside, Noted};
-use crate::ledger::{CONTROLLER, Change, INPUTS, LedgerError, PLAN, REVISION};
+use crate::ledger::{CONTROLLER, Change, DEPLOYED, INPUTS, LedgerError, NEVER, PLAN, REVISION};
 use crate::model::config::Notes;
 use crate::model::desired::Inventory;
 use crate::model::record::{Ledger, Record, StackStatus};
@@ -107,6 +107,14 @@ pub async fn pass(
     let message = pass_message(pass, begun, &records, hosts_changed);
     let result = if begun.is_empty() { "noted" } else { "deploying" };
     let digest = (!begun.is_empty()).then(|| pass.plan.digest());
+    // What a record says now runs may be of a newer revision without a step: only a comment changed.
+    let runs_anew = |(slug, after): (&StackSlug, &Option<Record>)| {
+        let before = ledger.records.get(slug).and_then(|record| record.running.as_ref());
+        let after = after.as_ref().and_then(|record| record.running.as_ref());
+        before.map(|running| &running.revision) != after.map(|running| &running.revision)
+    };
+    let is_deployed = !begun.is_empty() || records.iter().any(runs_anew);
+    let deployed = if is_deployed { Some(pass.revision.clone()) } else { ledger.head.clone() };
     // The world is about to change, and the first step waits for this commit: the page is drawn when the stacks have ended.
     let page =
         begun.is_empty().then(|| page_after(&Read::of(pass), &ledger, &records, hosts_changed.then_some(&hosts)));
@@ -116,7 +124,14 @@ pub async fn pass(
         records,
         hosts: hosts_changed.then_some(hosts),
         message: message.clone(),
-        trailers: trailers(site, &pass.revision, digest.as_ref(), result, pass.ledger.commit.as_ref()),
+        trailers: trailers(
+            site,
+            &pass.revision,
+            deployed.as_ref(),
+            digest.as_ref(),
+            result,
+            pass.ledger.commit.as_ref(),
+        ),
     };
     let notes = notes_of_pass(site, pass, &ledger, &change.records);
     let revision = site.ledger.commit(change).await?;
@@ -150,7 +165,7 @@ pub async fn first_facts(site: &Site, pass: &Pass) -> Result<Option<Written>, Le
         records: BTreeMap::new(),
         hosts: Some(hosts),
         message: message.clone(),
-        trailers: trailers(site, &pass.revision, None, "noted", ledger.commit.as_ref()),
+        trailers: trailers(site, &pass.revision, ledger.head.as_ref(), None, "noted", ledger.commit.as_ref()),
     };
     let revision = site.ledger.commit(change).await?;
     Ok(revision.map(|revision| Written { revision, message, hosts_changed: true, notes: Vec::new() }))
@@ -180,7 +195,7 @@ pub async fn end(
         records,
         hosts,
         message: message.clone(),
-        trailers: trailers(site, &hand.revision, None, result, ledger.commit.as_ref()),
+        trailers: trailers(site, &hand.revision, Some(&hand.revision), None, result, ledger.commit.as_ref()),
     };
     let revision = site.ledger.commit(change).await?;
     Ok(revision.map(|revision| Written { revision, message, hosts_changed: false, notes }))
@@ -257,11 +272,14 @@ fn page_after(
 fn trailers(
     site: &Site,
     head: &Revision,
+    deployed: Option<&Revision>,
     plan: Option<&Digest>,
     result: &str,
     inputs: Option<&Revision>,
 ) -> Vec<(String, String)> {
     let mut trailers = vec![(REVISION.to_owned(), head.to_string()), (CONTROLLER.to_owned(), site.identity.clone())];
+    let deployed = deployed.map_or(NEVER.to_owned(), ToString::to_string);
+    trailers.push((DEPLOYED.to_owned(), deployed));
     trailers.extend(plan.map(|digest| (PLAN.to_owned(), digest.to_string())));
     trailers.push(("Bayplan-Result".to_owned(), result.to_owned()));
     trailers.extend(inputs.map(|inputs| (INPUTS.to_owned(), inputs.to_string())));

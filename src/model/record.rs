@@ -14,7 +14,7 @@ use crate::name::{Digest, HostName, InstanceId, Revision, ServiceName, StackName
 pub struct Ledger {
     /// None: there is no ledger yet.
     pub commit: Option<Revision>,
-    /// The commit of the watched branch that its newest commit was made for.
+    /// The commit of the watched branch that something was last deployed for.
     pub head: Option<Revision>,
     /// Who made its newest commit.
     pub controller: Option<String>,

@@ -54,6 +54,14 @@ pub fn volumes_to_make(input: &Input<'_>, stack: &Stack, one: &Decided<'_>, seen
         .collect()
 }
 
+/// Whose the networks of a name are, where all of them are another owner's: its services would answer to our names.
+fn of_another_owner<'a>(input: &Input<'_>, seen: &'a EngineSeen, name: &str) -> Option<&'a str> {
+    let mut owners = seen.networks.iter().filter(|n| n.name == name).map(|n| n.labels.get(LABEL_OWNER));
+    let first = owners.next()?;
+    let is_another = |owner: Option<&String>| owner.is_some_and(|owner| owner != input.owner);
+    (is_another(first) && owners.all(is_another)).then_some(first?.as_str())
+}
+
 /// What a new instance needs and somebody else should have made.
 pub fn missing(input: &Input<'_>, stack: &Stack, one: &Decided<'_>) -> Vec<Hold> {
     let Some(EngineView::Seen(seen)) = input.world.engines.get(one.endpoint) else {
@@ -63,7 +71,17 @@ pub fn missing(input: &Input<'_>, stack: &Stack, one: &Decided<'_>) -> Vec<Hold>
     let host = one.placed.host.clone();
     let mut holds = Vec::new();
     if let NetworkAttachment::Named { network, .. } = &one.request.network {
+        let of_another = of_another_owner(input, seen, network.as_str());
         match seen.networks.iter().find(|n| n.name == network.as_str()) {
+            Some(_) if of_another.is_some() => holds.push(Hold::NetworkUnfit {
+                stack: slug.clone(),
+                host: host.clone(),
+                network: network.clone(),
+                why: format!(
+                    "it belongs to another owner ({}); give the stack a `network` of another name",
+                    of_another.unwrap_or_default()
+                ),
+            }),
             None if stack.network.creation == Creation::ByOthers => {
                 holds.push(Hold::NetworkMissing { stack: slug.clone(), host: host.clone(), network: network.clone() });
             }

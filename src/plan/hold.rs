@@ -114,6 +114,16 @@ pub enum Hold {
         stack: StackSlug,
         why: Closed,
     },
+    /// The operator's configuration speaks of a stack that is not there.
+    UnknownStack {
+        name: String,
+        hint: String,
+    },
+    /// Its host is supposed to be gone, and it waits for that host.
+    WouldBeDown {
+        instance: InstanceId,
+        host: HostName,
+    },
     /// Its host is draining, and it cannot leave.
     StaysOnDraining {
         instance: InstanceId,
@@ -183,6 +193,8 @@ impl Hold {
             Self::BadContent { .. } => "bad-content",
             Self::LeftForALook { .. } => "left-for-a-look",
             Self::Closed { why, .. } => why.name(),
+            Self::UnknownStack { .. } => "unknown-stack",
+            Self::WouldBeDown { .. } => "would-be-down",
             Self::StaysOnDraining { .. } => "stays-on-draining",
             Self::BacksOff { .. } => "backs-off",
             Self::LastGoodUnreadable { .. } => "last-good-unreadable",
@@ -212,6 +224,7 @@ impl Hold {
             | Self::Paused { instance, .. }
             | Self::RemoteHostDisagrees { instance, .. }
             | Self::NotAllowed { instance, .. }
+            | Self::WouldBeDown { instance, .. }
             | Self::StaysOnDraining { instance, .. }
             | Self::BacksOff { instance, .. }
             | Self::RemovalBraked { instance } => Some(instance),
@@ -229,6 +242,7 @@ impl Hold {
             | Self::HistoryRewritten { .. }
             | Self::BranchGone { .. }
             | Self::NoLedger { .. }
+            | Self::UnknownStack { .. }
             | Self::Brake(_) => None,
         }
     }
@@ -238,8 +252,12 @@ impl Hold {
     pub fn holds_the_stack(&self) -> bool {
         match self {
             Self::WrongAtHead { kept, .. } => kept.is_none(),
-            Self::BadContent { .. } | Self::StaysOnDraining { .. } | Self::BacksOff { .. } => false,
+            Self::BadContent { .. }
+            | Self::UnknownStack { .. }
+            | Self::StaysOnDraining { .. }
+            | Self::BacksOff { .. } => false,
             Self::Unplaced { .. }
+            | Self::WouldBeDown { .. }
             | Self::HostUnreachable { .. }
             | Self::HostWithoutEndpoint { .. }
             | Self::HostLeft { .. }
@@ -297,6 +315,8 @@ impl Hold {
             | Self::NotAllowed { .. }
             | Self::WrongAtHead { .. }
             | Self::BadContent { .. }
+            | Self::UnknownStack { .. }
+            | Self::WouldBeDown { .. }
             | Self::StaysOnDraining { .. }
             | Self::BacksOff { .. }
             | Self::RemovalBraked { .. }
@@ -386,6 +406,12 @@ impl fmt::Display for Hold {
                 f,
                 "what the head asks for failed ({reason}), and `onFailure: hold` leaves {stack} as it is; look, then push a change or a revert"
             ),
+            Self::UnknownStack { name, hint } => {
+                write!(f, "the operator's configuration speaks of the stack `{name}`, which is not there: {hint}")
+            }
+            Self::WouldBeDown { instance, host } => {
+                write!(f, "{instance} would be down: it stays on {host} and waits for it (`onHostLoss: wait`)")
+            }
             Self::StaysOnDraining { instance, host, why } => {
                 write!(f, "{host} is draining, but {instance} does not leave it: {why}")
             }
@@ -406,10 +432,13 @@ impl fmt::Display for Hold {
             Self::InventoryWrong { files } => {
                 write!(f, "{} is wrong; nothing is done until the inventory can be read", files.join(", "))
             }
-            Self::OtherOwner { owner } => write!(
-                f,
-                "the ledger belongs to {owner}; set `owner` in the configuration if this repository took over from it"
-            ),
+            Self::OtherOwner { owner } => {
+                write!(f, "the ledger belongs to {owner}; ")?;
+                if let Some((_, branch)) = owner.split_once(':') {
+                    write!(f, "to ask about another branch as if it were that one, add `--branch {branch}`; ")?;
+                }
+                f.write_str("set `owner` in the configuration if this repository took over from it")
+            }
             Self::HistoryRewritten { branch, head, deployed } => write!(
                 f,
                 "{branch} is at {}, which does not contain {}, which is deployed and stays: the history was rewritten, or \

@@ -9,11 +9,14 @@ use crate::ledger::PLAN;
 use crate::model::config::PlanDigest;
 use crate::model::desired::Desired;
 use crate::model::record::{Ledger, StackStatus};
+use crate::moment::Seconds;
 use crate::name::{Digest, Revision, StackName, StackSlug};
+use crate::parse::suggest::did_you_mean_or_all;
 use crate::plan::closed::{self, Closed};
+use crate::plan::hold::Hold;
 use crate::plan::{Plan, StackPlan};
-use crate::reconcile::Context;
 use crate::reconcile::site::Site;
+use crate::reconcile::{Context, Pass};
 
 /// Fewer digits could mean several plans.
 const SHORTEST: usize = 8;
@@ -40,6 +43,27 @@ pub fn closed(site: &Site, desired: &Desired, ledger: &Ledger, context: &Context
     let closed =
         stacks.into_iter().filter_map(|(slug, (name, suspended))| Some((slug.clone(), why(slug, name, suspended)?)));
     closed.collect()
+}
+
+/// Stacks of which the operator's configuration speaks, and which nobody knows: a slip of the pen there opens what it should
+/// close.
+pub fn unknown(site: &Site, desired: &Desired, ledger: &Ledger) -> Vec<Hold> {
+    let names = desired.stacks.values().map(|stack| &stack.name);
+    let names: Vec<&StackName> = names.chain(ledger.records.values().map(|record| &record.name)).collect();
+    let config = &site.config;
+    let windows = config.schedule.windows.iter().flat_map(|window| &window.stacks);
+    let freezes = config.schedule.freezes.iter().flat_map(|freeze| &freeze.stacks);
+    let spoken: BTreeSet<&String> = config.suspended.iter().chain(windows).chain(freezes).collect();
+    let is_known = |word: &str| {
+        let is_it = |name: &StackName| name.as_str() == word || name.slug().as_str() == word;
+        names.iter().any(|name| is_it(name)) || desired.wrong.iter().any(|slug| slug.as_str() == word)
+    };
+    let unknown = spoken.into_iter().filter(|word| !is_known(word));
+    let hold = |word: &String| {
+        let known: BTreeSet<&str> = names.iter().map(|name| name.slug().as_str()).collect();
+        Hold::UnknownStack { name: word.clone(), hint: did_you_mean_or_all(word, known, "there is none") }
+    };
+    unknown.map(hold).collect()
 }
 
 /// The stacks that the revision changes although no commit since they were last deployed names the plan, if one must; with
@@ -78,6 +102,12 @@ pub async fn not_reviewed(
     let mut all = context.not_reviewed.clone();
     all.extend(new.into_iter().map(|slug| (slug.clone(), digest.clone())));
     all
+}
+
+/// The stacks of a plan that is only shown which would wait for a commit that names it.
+pub async fn unreviewed(site: &Site, pass: &Pass, now: Seconds) -> BTreeMap<StackSlug, Digest> {
+    let context = Context { now: Some(now), ..Context::default() };
+    not_reviewed(site, &pass.revision, &pass.desired, &pass.ledger, &pass.plan, &context).await
 }
 
 /// Whether what the files ask for of a stack is already under way.

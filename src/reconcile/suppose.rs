@@ -11,9 +11,12 @@ use std::sync::Arc;
 use crate::files::SourceFile;
 use crate::model::desired::Inventory;
 use crate::model::host::{Endpoint, HostStatus};
+use crate::model::mapping::Mapping;
 use crate::model::world::{EngineView, World};
 use crate::name::HostName;
 use crate::parse::suggest::did_you_mean_or_all;
+use crate::plan::Plan;
+use crate::plan::hold::Hold;
 use crate::source::Snapshot;
 
 /// One "what if".
@@ -97,6 +100,17 @@ fn set_status(inventory: &mut Inventory, name: &HostName, status: HostStatus) ->
             let known = inventory.hosts.keys().map(HostName::as_str);
             let hint = did_you_mean_or_all(name.as_str(), known, "it is empty");
             Err(SupposeError::NoSuchHost { host: name.clone(), hint })
+        }
+    }
+}
+
+/// Says of each instance that stays on a host that is supposed to be gone that nobody serves there.
+pub(super) fn down(plan: &mut Plan, mapping: &Mapping, supposed: &[Supposed]) {
+    let gone: BTreeSet<&HostName> = supposed.iter().filter_map(lost).collect();
+    for (id, placed) in mapping.iter().filter(|(_, placed)| gone.contains(&placed.host)) {
+        if let Some(stack) = plan.stacks.get_mut(&id.stack) {
+            let (instance, host) = (id.clone(), placed.host.clone());
+            Arc::make_mut(stack).holds.push(Hold::WouldBeDown { instance, host });
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::engine::EngineError;
 use crate::ledger::history::{Asked, History};
-use crate::ledger::{INPUTS, LedgerError, REVISION};
+use crate::ledger::{CONTROLLER, INPUTS, LedgerError, REVISION};
 use crate::model::record::{Deployment, InstanceRecord, Ledger, Record};
 use crate::model::request::ResolvedImage;
 use crate::moment::Seconds;
@@ -47,6 +47,9 @@ pub struct Stack {
     /// Against Git; none: it cannot be computed, and `why_not` says why.
     pub differences: Vec<Difference>,
     pub why_not: Option<String>,
+    /// Commits of the ledger that no controller made since the stack was begun as it runs, the newest first: what they say was
+    /// not decided by anybody's placement.
+    pub by_hand: Vec<Revision>,
     /// Against the hosts.
     pub live: Option<Live>,
 }
@@ -67,13 +70,13 @@ pub struct Origin {
 impl Verified {
     pub fn differs(&self) -> bool {
         let live = |stack: &Stack| stack.live.as_ref().is_some_and(|live| !live.differences.is_empty());
-        self.stacks.values().any(|stack| !stack.differences.is_empty() || live(stack))
+        self.stacks.values().any(|stack| !stack.differences.is_empty() || !stack.by_hand.is_empty() || live(stack))
     }
 
     /// Whether everything that was asked about could be compared: computed from Git and, where hosts were asked, seen.
     pub fn is_whole(&self) -> bool {
         let unseen = |stack: &Stack| stack.live.as_ref().is_some_and(|live| !live.unseen.is_empty());
-        !self.stacks.values().any(|stack| stack.why_not.is_some() || unseen(stack))
+        self.ledger.is_some() && !self.stacks.values().any(|stack| stack.why_not.is_some() || unseen(stack))
     }
 }
 
@@ -109,7 +112,8 @@ pub async fn verify(site: &mut Site, only: Option<&StackSlug>, depth: Depth) -> 
                 (_, Err(why)) => Stack::unknown(origin.clone(), why.clone()),
                 (None, Ok(_)) => continue,
             };
-            verified.stacks.insert((*slug).clone(), stack);
+            let by_hand = by_hand(&history, slug, origin.as_ref());
+            verified.stacks.insert((*slug).clone(), Stack { by_hand, ..stack });
         }
     }
     if depth == Depth::Live {
@@ -120,12 +124,13 @@ pub async fn verify(site: &mut Site, only: Option<&StackSlug>, depth: Depth) -> 
 
 impl Stack {
     fn unknown(origin: Option<Origin>, why: String) -> Self {
-        Self { origin, differences: Vec::new(), why_not: Some(why), live: None }
+        Self { origin, differences: Vec::new(), why_not: Some(why), by_hand: Vec::new(), live: None }
     }
 }
 
 /// The newest beginning of what runs. What was healed later has been placed where it was; what was begun later and did not
-/// come to run, or has not yet, made nothing of it.
+/// come to run, or has not yet, made nothing of it. A revision that asks for the same content, such as a new comment, took
+/// it over as it ran.
 async fn origin(
     site: &Site,
     history: &History,
@@ -136,32 +141,36 @@ async fn origin(
     let mut became = None;
     for entry in history.entries.iter().filter(|entry| entry.stack.as_ref() == Some(slug)) {
         match entry.happened.what {
-            What::Deploying if entry.happened.revision.as_ref() == Some(&running.revision) => {}
+            What::Deploying => {}
             What::Runs | What::Degraded | What::Held | What::Failed | What::RolledBack => {
                 became = Some(entry.happened.what);
                 continue;
             }
-            What::Deploying
-            | What::Removing
-            | What::Removed
-            | What::Noted
-            | What::Measured
-            | What::Joined
-            | What::Unreadable => continue,
+            What::Removing | What::Removed | What::Noted | What::Measured | What::Joined | What::Unreadable => continue,
         }
-        if became != Some(What::Runs) {
-            let ledger = match then.entry(entry.commit.clone()) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(site.ledger.read_at(&entry.commit).await?),
-            };
-            let ran = ledger.records.get(slug).and_then(|record| record.running.as_ref());
-            if ran == Some(running) {
-                continue;
-            }
+        let is_of_revision = entry.happened.revision.as_ref() == Some(&running.revision);
+        if is_of_revision && became == Some(What::Runs) {
+            return Ok(origin_of(entry));
         }
-        return Ok(origin_of(entry));
+        let ledger = match then.entry(entry.commit.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(site.ledger.read_at(&entry.commit).await?),
+        };
+        let record = ledger.records.get(slug);
+        let ran_already = record.and_then(|record| record.running.as_ref()) == Some(running);
+        let is_begun =
+            record.and_then(|record| record.next.as_ref()).is_some_and(|next| next.content == running.content);
+        if is_begun && !ran_already {
+            return Ok(origin_of(entry));
+        }
     }
     Ok(None)
+}
+
+fn by_hand(history: &History, slug: &StackSlug, origin: Option<&Origin>) -> Vec<Revision> {
+    let of_stack = history.entries.iter().filter(|entry| entry.stack.as_ref() == Some(slug));
+    let since = of_stack.take_while(|entry| origin.is_none_or(|origin| entry.commit != origin.told_by));
+    since.filter(|entry| entry.trailer(CONTROLLER).is_none()).map(|entry| entry.commit.clone()).collect()
 }
 
 fn origin_of(began: &history::Entry) -> Option<Origin> {
@@ -207,7 +216,7 @@ fn of_pass(pass: &Pass, slug: &StackSlug, record: &Record, origin: Origin) -> St
         computed.insert(id.clone(), Computed { placed: placed.clone(), image, digest });
     }
     let differences = of_git(&recorded, &computed, record.status);
-    Stack { origin: Some(origin), differences, why_not: None, live: None }
+    Stack { origin: Some(origin), differences, why_not: None, by_hand: Vec::new(), live: None }
 }
 
 fn recorded_of<'a>(record: &'a Record, id: &InstanceId) -> Option<&'a InstanceRecord> {

@@ -16,6 +16,8 @@ use crate::controller::once::{self, Options, Outcome, Refused, WrongFiles};
 use crate::diagnostic::json as report_json;
 use crate::model::record::StackStatus;
 use crate::name::Digest;
+use crate::plan::closed::Closed;
+use crate::plan::hold::Hold;
 use crate::plan::want::{Gone, Want, Why};
 
 /// What the command line says of it.
@@ -122,7 +124,12 @@ fn summary(outcome: &Outcome, branch: &str) -> String {
         }
         Some(Refused::OtherPlan) => {
             let plan = plan::plan(&shown(&outcome.last, branch, Against::Hosts));
-            let digest = outcome.last.plan.digest();
+            // Of what waits for its review the plan itself shows nothing.
+            let waiting = outcome.last.plan.all_holds().find_map(|(_, hold)| {
+                let Hold::Closed { why: Closed::NotReviewed(digest), .. } = hold else { return None };
+                Some(digest.clone())
+            });
+            let digest = waiting.unwrap_or_else(|| outcome.last.plan.digest());
             let remedy = format!("review the new one, and name it: --plan-digest {}", digest.short());
             return format!("{plan}{refused} nothing was touched, for this is not the plan that was named; {remedy}\n");
         }

@@ -26,6 +26,11 @@ pub fn init(folder: &Path, forge: Option<ForgeName>) -> Result<Exit, Trouble> {
         ("schemas/host.schema.json", schema::text(SchemaName::Host)),
         ("schemas/stack.schema.json", schema::text(SchemaName::Stack)),
     ];
+    // Whoever has a fleet already asks for the file of the forge, and an example would be deployed with the rest.
+    if forge.is_some() && ["hosts", "stacks"].iter().any(|part| folder.join(part).is_dir()) {
+        files.clear();
+    }
+    let is_new = !files.is_empty();
     files.extend(forge.map(|forge| match forge {
         ForgeName::Github => (".github/workflows/bayplan.yaml", GITHUB),
         ForgeName::Gitlab => (".gitlab-ci.yml", GITLAB),
@@ -38,6 +43,10 @@ pub fn init(folder: &Path, forge: Option<ForgeName>) -> Result<Exit, Trouble> {
             Written::WasThere => format!("{} {path}\n", painted(FAINT, "left as it is:")),
         };
         text.push_str(&line);
+    }
+    if !is_new {
+        out::say(&text);
+        return Ok(Exit::AsAsked);
     }
     let place = folder.display();
     text.push_str(&format!(

@@ -14,7 +14,8 @@ use crate::cli::trouble::Trouble;
 use crate::cli::{open, out, signals, which};
 use crate::engine::EngineError;
 use crate::model::record::{InstanceRecord, Ledger};
-use crate::name::InstanceId;
+use crate::model::world::{ContainerSeen, State};
+use crate::name::{InstanceId, StackSlug};
 use crate::reconcile::{self, Context, Look, Pass};
 use crate::secret::{self, Secret};
 
@@ -49,24 +50,36 @@ pub async fn logs(global: &Global, repo: &Repo, what: &str, until: Until, tail: 
             out::note(&format!("note: {id} is on {}, which has no endpoint that is connected to\n", record.host));
             continue;
         };
-        let container = record.container.clone().unwrap_or_else(|| id.name_at_rest().to_string());
+        let container = match &record.container {
+            Some(container) => container.clone(),
+            None => seen(engine.as_ref(), &pass.owner, &id).await.unwrap_or_else(|| id.name_at_rest().to_string()),
+        };
         spoken.push(Spoken { id, engine: engine.clone(), container });
     }
     if spoken.is_empty() {
         return Err(Trouble::world(format!("no container of {what} can be asked")));
     }
-    let secrets = secrets(&pass);
+    let secrets = secrets(&pass, &spoken.iter().map(|one| &one.id.stack).collect());
     match until {
         Until::Now => print(&spoken, &secrets, tail).await,
         Until::Stopped => follow(&spoken, &secrets, tail).await,
     }
 }
 
-/// The values of variables of what is asked for now, and of what ran before it.
-fn secrets(pass: &Pass) -> Secrets {
-    let planned = pass.plan.stacks.values().flat_map(|stack| stack.secrets());
-    let stacks = pass.desired.stacks.values().chain(pass.before.values());
-    let services = stacks.flat_map(|stack| &stack.services);
+/// A container of the instance that the ledger does not name: one that is being made, or that failed.
+async fn seen(engine: &dyn crate::engine::Engine, owner: &str, id: &InstanceId) -> Option<String> {
+    let containers = engine.containers().await.ok()?;
+    let is_of = |container: &&ContainerSeen| container.ours(owner).is_some_and(|ours| ours.instance == *id);
+    let mut found: Vec<&ContainerSeen> = containers.iter().filter(is_of).collect();
+    found.sort_by_key(|container| container.state != State::Running);
+    found.first().map(|container| container.id.clone())
+}
+
+/// The values of variables of what is asked for now of these stacks, and of what ran before it.
+fn secrets(pass: &Pass, of: &BTreeSet<&StackSlug>) -> Secrets {
+    let planned = pass.plan.stacks.iter().filter(|(slug, _)| of.contains(slug)).flat_map(|(_, stack)| stack.secrets());
+    let stacks = pass.desired.stacks.iter().chain(&pass.before).filter(|(slug, _)| of.contains(slug));
+    let services = stacks.flat_map(|(_, stack)| &stack.services);
     planned.chain(services.flat_map(|service| service.environment.values().cloned())).collect()
 }
 

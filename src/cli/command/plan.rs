@@ -17,7 +17,7 @@ use crate::name::{Revision, StackSlug};
 use crate::plan::closed::{self, Closed};
 use crate::reconcile::site::Site;
 use crate::reconcile::suppose::Supposed;
-use crate::reconcile::{self, Context, Look, Pass};
+use crate::reconcile::{self, Context, Look, Pass, closing};
 
 /// What ends the command with 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub async fn plan(global: &Global, repo: &Repo, asked: &Asked<'_>) -> Result<Exi
         Look::Hosts => Against::Hosts,
         Look::Offline => Against::Ledger(pass.ledger.commit.as_ref()),
     };
-    let later = later(&site, &pass);
+    let later = later(&site, &pass).await;
     let shown = Shown { later: &later, ..shown(&pass, &branch, against) };
     match global.format {
         Format::Json => {
@@ -110,12 +110,14 @@ pub async fn plan(global: &Global, repo: &Repo, asked: &Asked<'_>) -> Result<Exi
     Ok(exit(&pass, asked.differences))
 }
 
-/// The stacks that the revision changes and that the operator's schedule keeps closed now. The plan is of what a merge
-/// brings in the end, and the same at every hour.
-fn later(site: &Site, pass: &Pass) -> BTreeMap<StackSlug, Closed> {
+/// The stacks that the revision changes and that the operator's schedule keeps closed now, or that wait for a commit that names
+/// the plan. The plan is of what a merge brings in the end, and the same at every hour.
+async fn later(site: &Site, pass: &Pass) -> BTreeMap<StackSlug, Closed> {
+    let unreviewed = closing::unreviewed(site, pass, clock()).await;
     let changed = pass.plan.stacks.iter().filter(|(_, stack)| stack.is_changed_by_the_revision());
     let closed = changed.filter_map(|(slug, _)| {
-        let closed = closed::now(&site.config.schedule, pass.wants.get(slug)?.name(), clock())?;
+        let by_time = closed::now(&site.config.schedule, pass.wants.get(slug)?.name(), clock());
+        let closed = by_time.or_else(|| unreviewed.get(slug).map(|digest| Closed::NotReviewed(digest.clone())))?;
         Some((slug.clone(), closed))
     });
     closed.collect()

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::cli::args::{Format, Global, Log, Repo};
 use crate::cli::exit::Exit;
 use crate::cli::show::json::line;
+use crate::cli::show::log::Logged;
 use crate::cli::show::paint::{FAINT, GOOD, STRONG, WARN, painted, plain};
 use crate::cli::show::progress::{self, Narrator, Steps};
 use crate::cli::trouble::Trouble;
@@ -74,6 +75,7 @@ pub async fn run(global: &Global, repo: &Repo) -> Result<Exit, Trouble> {
     let (events, mut heard) = mpsc::unbounded_channel();
     let telling = tokio::spawn(async move {
         let mut reports = Reports::default();
+        let mut logged = Logged::default();
         let mut narrator = Narrator::new(&branch, Steps::Told);
         while let Some(event) = heard.recv().await {
             if matches!(event, Event::Passed(_)) {
@@ -88,7 +90,7 @@ pub async fn run(global: &Global, repo: &Repo) -> Result<Exit, Trouble> {
             match audience {
                 Audience::Person => out::say(&narrator.tell(&event)),
                 Audience::Program => out::say(&progress::json(&event, &branch)),
-                Audience::Log => {}
+                Audience::Log => logged.hear(&event),
             }
         }
         reporter

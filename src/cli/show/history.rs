@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::show::json::document;
 use crate::cli::show::paint::{BAD, FAINT, GONE, GOOD, MOVED, NEW, STRONG, WARN, painted, plain, short};
 use crate::cli::show::table;
+use crate::ledger::CONTROLLER;
 use crate::moment::utc;
 use crate::name::{HostName, Revision};
 use crate::source::authored::Authored;
@@ -83,7 +84,16 @@ fn below(entry: &Entry) -> Vec<String> {
         lines.push(hosts(entry).join(", "));
     }
     lines.extend(entry.happened.reason.lines().map(plain));
+    if is_by_hand(entry) {
+        let commit = entry.commit.short();
+        lines.push(painted(WARN, format!("not written by this program: `git show {commit}` says by whom")));
+    }
     lines
+}
+
+/// Every commit of a controller says which one.
+fn is_by_hand(entry: &Entry) -> bool {
+    entry.trailer(CONTROLLER).is_none()
 }
 
 fn moved(moved: &Move) -> String {
@@ -134,6 +144,7 @@ fn entry_json(entry: &Entry, authored: &BTreeMap<Revision, Authored>) -> Value {
         "moves": moves,
         "hosts": hosts(entry),
         "reason": Some(&happened.reason).filter(|reason| !reason.is_empty()),
+        "byHand": is_by_hand(entry),
         "message": entry.message,
         "trailers": trailers,
     })

@@ -29,6 +29,10 @@ pub fn remedy(hold: &Hold) -> Option<String> {
         Hold::NoLedger { .. } => {
             "fetch the branch `bayplan/status`; or remove these containers by hand if they are not wanted".to_owned()
         }
+        Hold::UnknownStack { .. } => "correct the operator's file".to_owned(),
+        Hold::WouldBeDown { .. } => {
+            "another instance elsewhere, or `onHostLoss: move` for what has no local volume".to_owned()
+        }
         Hold::StaysOnDraining { .. } => {
             "move it by another `targetHost`; data in a local volume stays behind".to_owned()
         }

@@ -23,7 +23,7 @@ pub struct Shown<'a> {
 
 impl Shown<'_> {
     pub fn is_survived(&self) -> bool {
-        self.losses.iter().all(Loss::is_survived)
+        self.held.is_empty() && self.losses.iter().all(Loss::is_survived)
     }
 }
 
@@ -50,6 +50,10 @@ pub fn text(shown: &Shown<'_>) -> String {
     let lost = shown.losses.iter().filter(|loss| !loss.is_survived()).count();
     let _ = match (shown.losses.len(), lost) {
         (0, _) => writeln!(text, "Nothing is placed on any host."),
+        (_, 0) if !shown.held.is_empty() => {
+            let held = count(shown.held.len(), "instance has", "instances have");
+            writeln!(text, "{} {held} no host even while all are there.", painted(BAD, "No:"))
+        }
         (_, 0) => writeln!(text, "{} the loss of any one host is survived.", painted(GOOD, "Yes:")),
         (all, lost) => writeln!(text, "{} the loss of {lost} of {all} hosts is not survived.", painted(BAD, "No:")),
     };

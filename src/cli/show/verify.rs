@@ -15,13 +15,21 @@ pub fn text(verified: &Verified) -> String {
     };
     let mut text = format!("The ledger at {}\n", ledger.short());
     for (slug, stack) in &verified.stacks {
-        let _ = writeln!(text, "\n{}  {}", painted(STRONG, slug), painted(FAINT, from(stack.origin.as_ref())));
+        let _ = writeln!(text, "\n{}{}", painted(STRONG, slug), painted(FAINT, from(stack.origin.as_ref())));
         match &stack.why_not {
             Some(why) => drop(writeln!(text, "  {} not computed: {}", painted(WARN, "?"), plain(why))),
             None if stack.differences.is_empty() => {
                 let _ = writeln!(text, "  {} the ledger is what placement computes", painted(GOOD, "="));
             }
             None => listed(&mut text, &stack.differences),
+        }
+        for commit in &stack.by_hand {
+            let commit = commit.short();
+            let _ = writeln!(
+                text,
+                "  {} the ledger's commit {commit} was not written by this program: `git show {commit}`",
+                painted(BAD, "!")
+            );
         }
         let Some(live) = &stack.live else { continue };
         listed(&mut text, &live.differences);
@@ -51,7 +59,7 @@ fn listed(text: &mut String, differences: &[Difference]) {
 }
 
 fn number(stack: &Stack) -> usize {
-    stack.differences.len() + stack.live.as_ref().map_or(0, |live| live.differences.len())
+    stack.differences.len() + stack.by_hand.len() + stack.live.as_ref().map_or(0, |live| live.differences.len())
 }
 
 fn from(origin: Option<&Origin>) -> String {
@@ -60,7 +68,7 @@ fn from(origin: Option<&Origin>) -> String {
         .inputs
         .as_ref()
         .map_or("an empty ledger".to_owned(), |inputs| format!("the ledger at {}", inputs.short()));
-    format!("computed from {} and {inputs}, as {} says", origin.revision.short(), origin.told_by.short())
+    format!("  computed from {} and {inputs}, as {} says", origin.revision.short(), origin.told_by.short())
 }
 
 pub fn members(verified: &Verified) -> Value {
@@ -86,6 +94,7 @@ pub fn members(verified: &Verified) -> Value {
             "toldBy": stack.origin.as_ref().map(|origin| origin.told_by.as_str()),
             "notComputed": stack.why_not,
             "differences": listed(&stack.differences),
+            "byHand": stack.by_hand.iter().map(Revision::as_str).collect::<Vec<_>>(),
             "live": live,
         })
     });

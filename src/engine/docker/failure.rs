@@ -56,7 +56,11 @@ pub fn of_start(error: Error) -> EngineError {
         && *status_code >= 500
         && names_a_port(message)
     {
-        return EngineError::PortTaken { why: message.clone() };
+        let mut why = message.clone();
+        if why.contains("cannot assign requested address") {
+            why.push_str("; the machine does not have that address: correct `ipAddress` in the host's file, or say `publishAddress`");
+        }
+        return EngineError::PortTaken { why };
     }
     of("start", error)
 }
