@@ -26,7 +26,7 @@ use crate::model::world::{ContainerSeen, EngineView, Health, HostView, State, Un
 use crate::name::{HostName, InstanceId, Revision};
 use crate::plan::hold::Hold;
 use crate::plan::outcome::{Applied, Failure, Verdict};
-use crate::plan::step::{Act, Step};
+use crate::plan::step::Act;
 use crate::plan::superseded::{self, Superseded};
 use crate::plan::want::{Gone, Want, Why};
 use crate::plan::{Planned, StackPlan};
@@ -443,16 +443,24 @@ fn look(input: &Input<'_>, id: &InstanceId, record: &mut InstanceRecord, may_com
     };
 }
 
-/// Whether one that ended with 0 was stopped to make room, and has not completed.
+/// Whether one that ended with 0 was stopped to make room for another, and has not completed.
 fn was_stopped(input: &Input<'_>, id: &InstanceId, container: &ContainerSeen) -> bool {
+    let done = input.applied.into_iter().flat_map(|applied| &applied.done).map(|index| &input.plan.steps[*index].act);
+    let mut stops = done.filter(|act| matches!(act, Act::Stop { container: stopped, .. } if *stopped == container.id));
     let running = input.before.and_then(|record| record.running.as_ref());
     let recorded = running.and_then(|running| running.instances.get(id));
-    let recorded = recorded.filter(|r| r.container.as_deref() == Some(container.id.as_str())).map(|r| r.health);
-    let done = || input.applied.into_iter().flat_map(|applied| &applied.done).map(|index| &input.plan.steps[*index]);
-    let stops = |act: &Act| matches!(act, Act::Stop { container: stopped, .. } if *stopped == container.id);
-    // One that was started since, and waited for, has done its work now.
-    let awaits = |step: &Step| step.instance.as_ref() == Some(id) && matches!(step.act, Act::AwaitHealthy { .. });
-    done().any(|step| stops(&step.act)) || (recorded == Some(InstanceHealth::Stopped) && !done().any(awaits))
+    let was = recorded.filter(|r| r.container.as_deref() == Some(container.id.as_str())).map(|r| r.health);
+    stops.next().is_some() || (was == Some(InstanceHealth::Stopped) && is_beside_another(input, id, container))
+}
+
+fn is_beside_another(input: &Input<'_>, id: &InstanceId, container: &ContainerSeen) -> bool {
+    input.world.engines.values().any(|view| match view {
+        EngineView::Seen(seen) => seen
+            .containers
+            .iter()
+            .any(|other| other.id != container.id && other.ours(input.owner).is_some_and(|ours| &ours.instance == id)),
+        EngineView::Unreachable(_) => false,
+    })
 }
 
 /// Whether a container was found healthy by our own questions, though its engine has not yet asked its first.

@@ -93,7 +93,7 @@ fn below(entry: &Entry) -> Vec<String> {
 
 /// Every commit of a controller says which one.
 fn is_by_hand(entry: &Entry) -> bool {
-    entry.trailer(CONTROLLER).is_none()
+    entry.happened.what != What::Joined && entry.trailer(CONTROLLER).is_none()
 }
 
 fn moved(moved: &Move) -> String {
