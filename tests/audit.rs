@@ -247,7 +247,7 @@ async fn a_rollback_is_one_commit_that_restores_one_stack_and_the_next_pass_depl
     sign(&bare);
     let (main, good) = (rev(&bare, "main"), story.shop[2].clone());
     let branch = format!("bayplan-rollback/shop-{}", &good[..10]);
-    let words = ["shop back to", "The web moves (Tester)", "with another content than main asks for", "git push . "];
+    let words = ["shop back to", "The web moves (Tester)", "with another content than main asks for", " push . "];
     story.says(&["rollback", "Shop"], 0, &words);
     assert_eq!(rev(&bare, "main"), main, "the branch was not asked to move");
     assert_eq!(rev(&bare, &format!("{branch}^@")), main);
@@ -329,7 +329,7 @@ async fn a_branch_that_is_checked_out_is_not_moved_and_nothing_of_the_work_tree_
     let state = || (git(&work, &["status", "--porcelain"]), rev(&work, "HEAD"), std::fs::read(work.join(".git/index")));
     let (status, head, index) = state();
     let arguments = ["rollback", "shop", "--push"];
-    let words = ["as main is checked out", "git merge --ff-only bayplan-rollback/shop-"];
+    let words = ["as main is checked out", " merge --ff-only bayplan-rollback/shop-"];
     said(&bayplan(&story.repository, &arguments), &arguments, 0, &words);
     let (status_after, head_after, index_after) = state();
     assert_eq!((status, head), (status_after, head_after));

@@ -108,13 +108,14 @@ fn gone(rollback: &Rollback) -> impl Iterator<Item = &str> {
 /// Commands, and what each is for.
 fn next(shown: &Shown<'_>) -> Vec<(String, &'static str)> {
     let repo = shown.repo.map(|repo| format!(" {repo}")).unwrap_or_default();
+    let git = shown.repo.map_or("git".to_owned(), |repo| format!("git -C {repo}"));
     let watched = shown.branch;
     let review = |base: &str, head: &str| format!("bayplan plan --base {base} --head {head}");
     match shown.restored {
         None | Some(Restored::Same) => Vec::new(),
         Some(Restored::Watched { .. }) => vec![(format!("bayplan plan{repo}"), "what it does")],
         Some(Restored::NewBranch { branch, .. } | Restored::CheckedOut { branch, .. }) => {
-            let merge = format!("git merge --ff-only {branch}");
+            let merge = format!("{git} merge --ff-only {branch}");
             match shown.place {
                 Place::WorkTree => vec![
                     (review(watched, branch) + &repo, "what merging it does"),
@@ -122,7 +123,7 @@ fn next(shown: &Shown<'_>) -> Vec<(String, &'static str)> {
                 ],
                 Place::Bare => vec![
                     (review(watched, branch) + &repo, "what merging it does"),
-                    (format!("git push . {branch}:{watched}"), "puts it on the watched branch, without force"),
+                    (format!("{git} push . {branch}:{watched}"), "puts it on the watched branch, without force"),
                 ],
                 Place::Remote => vec![
                     ("git fetch origin".to_owned(), "then, in a clone:"),
