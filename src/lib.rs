@@ -13,6 +13,7 @@
 
 // floor 0: words
 pub mod secret;
+pub mod causes;
 pub mod moment;
 pub mod name;
 pub mod files;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 
-use crate::controller::once::chain;
+use crate::causes::chain;
 use crate::controller::pause::pause;
 use crate::ledger::{LedgerError, Pushed, StatusBranch};
 use crate::model::config::Push;

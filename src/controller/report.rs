@@ -94,7 +94,8 @@ impl Reports {
         if let Some((slug, record)) = of(StackStatus::Held) {
             return said(State::Pending, sentence(slug, record));
         }
-        if let Some((_, hold)) = pass.plan.all_holds().next() {
+        // What only is said keeps nothing from being deployed.
+        if let Some((_, hold)) = pass.plan.all_holds().find(|(_, hold)| hold.holds_the_stack()) {
             let hold = hold.to_string();
             return said(State::Pending, format!("held: {}", hold.lines().next().unwrap_or_default()));
         }

@@ -11,9 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Progress;
+use crate::causes::chain;
 use crate::controller::hand::{Done, InHand};
 use crate::controller::notes::{self, Noted, Notes};
-use crate::controller::once::{chain, clock};
+use crate::controller::once::clock;
 use crate::controller::pause::pause;
 use crate::controller::retries::{self, Retries};
 use crate::controller::steady::{End, Steadiness};

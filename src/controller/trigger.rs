@@ -10,8 +10,8 @@ use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::causes::chain;
 use crate::controller::Event;
-use crate::controller::once::chain;
 use crate::controller::pause::pause;
 use crate::engine::{Engine, Engines};
 use crate::ledger::{LedgerError, Pushed, StatusBranch};

@@ -6,7 +6,6 @@
 //! outage is said once.
 
 use std::collections::VecDeque;
-use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::forge::{CommitStatus, Forge, ForgeError};
+use crate::causes::chain;
+use crate::forge::{CommitStatus, Forge};
 use crate::name::Revision;
 
 /// Commits whose status waits to be said; of more, the oldest are not of interest any more.
@@ -139,16 +139,4 @@ async fn work(forge: Forge, waiting: Arc<Waiting>, finishing: CancellationToken,
             }
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &ForgeError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -129,15 +129,3 @@ pub(crate) async fn behind_failed_git(home: &Home, error: &SourceError) -> Optio
     let done = git::run_to_end(&home.git_dir, &look, LOOK_LIMIT).await.ok()?;
     (!done.success).then(|| git::last_lines(&format!("{}\n{}", done.stdout, done.stderr)))
 }
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

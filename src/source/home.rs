@@ -14,7 +14,8 @@ use git2::Repository;
 use tokio::time::Instant;
 
 use super::local::open_repository;
-use super::{SourceError, blocking, damage, mend};
+use super::{SourceError, blocking, mend};
+use crate::causes::chain;
 use crate::failpoint::{self, Call};
 
 /// A new mirror that is damaged too shows that it is not the mirror: another one would only cost the server work.
@@ -119,7 +120,7 @@ impl Home {
             Some(_) | None => {}
         }
         let done = mend::replace(self).await;
-        let failed = done.as_ref().err().map(damage::chain);
+        let failed = done.as_ref().err().map(|error| chain(error));
         *last = Some(Mended { at: Instant::now(), failed: failed.clone() });
         match failed {
             None => {

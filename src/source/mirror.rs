@@ -16,6 +16,7 @@ use super::home::{Home, MirrorOf};
 use super::local::open_repository;
 use super::mend::{self, FETCHED, no_default};
 use super::{Inner, LEDGER_BRANCH, REMOTE, SourceError, blocking, damage, git, location, locks};
+use crate::causes::chain;
 use crate::name::Digest;
 
 /// A server that has not answered by then will not do so for the sake of a few seconds more.
@@ -83,7 +84,7 @@ async fn mend_at_start(path: &Path, url: &str, branch: Option<&str>, what: &str)
             Ok(())
         }
         Err(error) => {
-            let why = damage::chain(&error);
+            let why = chain(&error);
             // A part of it may do: what is missing is found when it is needed, and then mended.
             if path.join(FETCHED).exists() && open_repository(path).is_ok() {
                 tracing::warn!(mirror = %path.display(), "the mirror is damaged ({what}) and cannot be made anew: {why}");

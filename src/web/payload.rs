@@ -2,6 +2,8 @@
 //!
 //! Takes headers and a body whose signature is right. Gives the names of the refs that were pushed to, and nothing else.
 
+use std::collections::BTreeSet;
+
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -55,7 +57,9 @@ pub fn read(provider: Provider, headers: &HeaderMap, body: &[u8]) -> Result<(Str
         (Provider::Generic, "push") => Told::Push(parse::<Hint>(body)?.name.into_iter().collect()),
         (Provider::Bitbucket, "repo:push") => {
             let changes = parse::<BitbucketPush>(body)?.push.changes;
-            Told::Push(changes.into_iter().flat_map(BitbucketChange::names).collect())
+            // What it was and what it is are mostly of one name.
+            let refs: BTreeSet<String> = changes.into_iter().flat_map(BitbucketChange::names).collect();
+            Told::Push(refs.into_iter().collect())
         }
         (Provider::Bitbucket, "repo:refs_changed") => {
             let changes = parse::<BitbucketServerPush>(body)?.changes;

@@ -6,6 +6,7 @@
 
 use bollard::errors::Error;
 
+use crate::causes::chain;
 use crate::engine::EngineError;
 
 /// The meaning of an error that has no special meaning for the call.
@@ -110,21 +111,6 @@ fn broken(call: &'static str, error: &(dyn std::error::Error + 'static)) -> Engi
         next = cause.source();
     }
     EngineError::Unreachable { why: chain(error) }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
