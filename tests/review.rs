@@ -141,6 +141,26 @@ async fn where_what_ran_cannot_be_understood_any_more_everything_counts_as_newly
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_be_down_without_a_host_is_said_and_not_counted_as_kept() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(2);
+    simulated.write_hosts(&repository);
+    let db = "{name: db, position: 1, image: 'db:1', volumeMounts: [{source: data, target: /data}]}";
+    repository.write("stacks/shop.yaml", &format!("name: shop\nplacement: auto\nitemListElement: [{db}]\n"));
+    repository.push("A shop with data");
+    let mut site = simulated.site(&repository, Config::default()).await;
+    site::apply(&mut site, WrongFiles::Refuse).await;
+    git(&repository.work(), &["fetch", "-q", "origin", "bayplan/status:bayplan/status"]);
+    let output = repository.bayplan(&["plan", "--without", "host-1"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("shop/db-1") && said.contains("host-1"), "{said}");
+    assert!(said.contains("would be down") || said.contains("waits for host-1"), "{said}");
+    let output = repository.bayplan(&["plan", "--without", "host-2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_apply_that_names_a_plan_carries_out_no_other() {
     let (repository, simulated) = deployed().await;
     repository.write("stacks/shop.yaml", &shop(&WEB.replace("web:1", "web:2"))).push("Another version");
