@@ -89,8 +89,8 @@ struct Told<Id> {
 /// Others write a few commits between two of ours, not more.
 const MOST_BY_OTHERS: usize = 1_000;
 
-/// The commit that something was last deployed for, and who made the ledger's newest commit. One that joins two says what they do; one
-/// that says nothing, because a person or another program made it, leaves it as those beneath it say.
+/// The commit that something was last deployed for, and who made the ledger's newest commit. One that joins two says what
+/// they do; one that says nothing, because a person or another program made it, leaves it as those beneath it say.
 fn told_by<Id>(
     newest: Id,
     mut look: impl FnMut(&Id) -> Result<Told<Id>, LedgerError>,

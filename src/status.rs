@@ -60,9 +60,12 @@ pub fn begin(input: &Input<'_>) -> Option<Record> {
     let mut record = base(input)?;
     record.status = StackStatus::Deploying;
     record.conditions = conditions(input);
-    // What a try before this one said counts when the next says the same.
-    let said = input.before.into_iter().flat_map(|record| &record.conditions);
-    record.conditions.extend(said.filter(|condition| condition.reason == TRANSIENT).cloned());
+    // What an earlier try of the same content said counts when this one says the same.
+    let tried = input.before.and_then(|record| record.next.as_ref()).map(|next| &next.content);
+    if tried.is_some() && tried == input.want.stack().map(|stack| &stack.content) {
+        let said = input.before.into_iter().flat_map(|record| &record.conditions);
+        record.conditions.extend(said.filter(|condition| condition.reason == TRANSIENT).cloned());
+    }
     record.next = match input.want {
         Want::Stack { stack, revision, .. } => Some(deployment(input, stack, revision)),
         Want::Keep { .. } | Want::Nothing { .. } => None,

@@ -365,7 +365,7 @@ impl Run<'_> {
         self.in_hand.remove(&done.stack);
         self.unwritten = 0;
         self.written(written);
-        let failed = done.applied.failures.iter().any(|f| f.verdict != Verdict::BadContent || !newly_bad);
+        let failed = done.applied.failures.iter().any(|f| f.verdict == Verdict::Transient || !newly_bad);
         let end = if failed { retries::End::Failed } else { retries::End::Done };
         let content = hand.want.stack().map(|stack| stack.content.clone());
         self.retries.ended(&done.stack, end, content, &hand.plan, Instant::now());

@@ -20,15 +20,13 @@ pub fn change(scene: &Scene<'_>, one: &Decided<'_>) -> Change {
     let fields = compared.unwrap_or_default();
     let acts = order::actions_due(scene.input, &one.id, one.service, &one.digest).next().is_some();
     let bucket = if one.bucket == Bucket::Keep && acts { Bucket::RunAction } else { one.bucket };
-    let gap = match (bucket, one.order, &one.one_at_a_time) {
-        (Bucket::Create | Bucket::Replace | Bucket::Move | Bucket::Start, _, _) if one.takes_over.is_some() => {
-            Gap::Gap(format!("takes over {}, which is stopped first", one.takes_over.as_deref().unwrap_or_default()))
-        }
-        (Bucket::Replace | Bucket::Move, Order::StopFirst, Some(why)) if one.service.replicas == 1 => {
+    let gap = match (&one.takes_over, bucket, one.order, &one.one_at_a_time) {
+        (Some(what), ..) => Gap::Gap(format!("takes over {what}, which is stopped first")),
+        (None, Bucket::Replace | Bucket::Move, Order::StopFirst, Some(why)) if one.service.replicas == 1 => {
             Gap::Gap(why.clone())
         }
         // The others serve, but a request may meet the new one before it is healthy: it has the name from its start.
-        (Bucket::Replace | Bucket::Move, Order::StopFirst, Some(why)) => {
+        (None, Bucket::Replace | Bucket::Move, Order::StopFirst, Some(why)) => {
             Gap::Gap(format!("one of {} instances at a time, as {why}", one.service.replicas))
         }
         _ => Gap::None,
