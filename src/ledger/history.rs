@@ -8,19 +8,22 @@
 //!
 //! Where two ledgers were joined each is followed, and what they say is told of the commit that said it first.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod records;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use git2::{Commit, Oid, Repository};
 
-use super::branch::{head, revision, text, told};
-use super::{Door, HOSTS, LedgerError, PLAN, REVISION, STACKS, StatusBranch, convert, failed, with};
-use crate::model::record::{Deployment, HostRecord, Record};
+use self::records::Records;
+use self::walk::{FileChange, QuietChange, Step, Walk};
+use super::branch::{head, revision, told};
+use super::{Door, LedgerError, PLAN, REVISION, StatusBranch, with};
+use crate::model::record::{Deployment, Record};
 use crate::name::{Digest, HostName, InstanceId, Revision, ServiceName, StackSlug};
 use crate::plan::Plan;
 use crate::source::history::trailers_of;
-use crate::source::local::{is_cut_off_beneath, open_repository};
-use crate::source::trees::{Entries, Trees};
 use crate::status::blame::{self, Put};
 use crate::status::history::{self, Entry, Happened, What};
 
@@ -166,40 +169,37 @@ const MOST_AT_ONCE: usize = 2048;
 fn tell(repository: &Repository, asked: &Asked) -> Result<History, LedgerError> {
     let Some(newest) = head(repository)? else { return Ok(History::default()) };
     let mut told = History { head: Some(revision(newest)), ..History::default() };
-    let mut reader = Reader::of(repository)?;
     let mut walk = Walk::from(repository, newest)?;
+    let mut records = Records::of(repository);
     let most = asked.most.unwrap_or(usize::MAX);
-    let after = reader.ledger(&walk.commit(newest)?)?;
-    told.named.stacks.extend(reader.names(after.stacks)?);
+    let after = walk.parts(&walk.commit(newest)?)?;
+    walk.stacks = walk.names(after.stacks)?;
     if asked.host.is_some() {
-        told.named.hosts.extend(reader.hosts(after.hosts).into_keys());
+        told.named.hosts.extend(records.hosts(after.hosts).into_keys());
     }
     let mut at_once = FEW_AT_ONCE;
+    let mut found = Vec::new();
     while told.entries.len() < most {
-        let mut steps = Vec::new();
-        while steps.len() < at_once
-            && let Some((commit, parents)) = walk.next()?
-        {
-            if parents.is_empty() && is_cut_off_beneath(repository, commit.id()) {
-                // Whether anything is new here only the commit beneath could say.
-                told.is_cut_off = true;
-                continue;
-            }
-            let step = reader.step(commit, &parents, asked)?;
-            told.named.stacks.extend(step.names.iter().cloned());
-            steps.push(step);
-        }
+        let steps = if found.is_empty() { walk.steps(at_once, asked)? } else { std::mem::take(&mut found) };
         if steps.is_empty() {
             break;
         }
-        reader.read_ahead(&steps)?;
-        for step in steps {
+        at_once = (2 * at_once).min(MOST_AT_ONCE);
+        let changes = || steps.iter().flat_map(|step| &step.changes);
+        let is_enough = told.entries.len() + changes().count() >= most;
+        // While others read what these say, this one finds those beneath.
+        found = records.read_ahead(changes(), || match is_enough {
+            true => Ok(Vec::new()),
+            false => walk.steps(at_once, asked),
+        })??;
+        for step in &steps {
             let room = most - told.entries.len();
-            let happened = reader.happened(&step, asked, &mut told.named).into_iter().take(room);
+            let happened = happened(&mut records, step, asked, &mut told.named).into_iter().take(room);
             told.entries.extend(happened.map(|(stack, happened)| entry(&step.commit, stack, happened)));
         }
-        at_once = (2 * at_once).min(MOST_AT_ONCE);
     }
+    told.named.stacks = walk.stacks;
+    told.is_cut_off = walk.is_cut_off;
     Ok(told)
 }
 
@@ -220,28 +220,66 @@ fn entry(commit: &Commit<'_>, stack: Option<StackSlug>, mut happened: Happened) 
     }
 }
 
+/// What a commit tells, as far as it is asked for.
+fn happened(
+    records: &mut Records<'_>,
+    step: &Step<'_>,
+    asked: &Asked,
+    named: &mut Named,
+) -> Vec<(Option<StackSlug>, Happened)> {
+    let mut within = |happened: Happened| {
+        if asked.service.is_some() || asked.host.is_some() {
+            named.take_in(&happened);
+        }
+        happened.within(asked.service.as_ref(), asked.host.as_ref())
+    };
+    match step.quiet {
+        QuietChange::Joined => vec![(None, history::only(What::Joined, String::new()))],
+        QuietChange::Hosts { before, after } => {
+            let (then, now) = (records.hosts(before), records.hosts(after));
+            let happened = history::of_hosts(&then, &now).and_then(within);
+            happened.into_iter().map(|happened| (None, happened)).collect()
+        }
+        QuietChange::None => {
+            let of = |change: &FileChange| Some((Some(change.stack.clone()), within(of_stack(records, change)?)?));
+            step.changes.iter().filter_map(of).collect()
+        }
+    }
+}
+
+fn of_stack(records: &mut Records<'_>, change: &FileChange) -> Option<Happened> {
+    let mut read = |blob: Option<Oid>| blob.map(|blob| records.record(&change.stack, blob)).transpose();
+    match (read(change.before), read(change.after)) {
+        (_, Err(error)) => Some(history::only(What::Unreadable, error.to_string())),
+        // What came before is not known: all of it counts as new.
+        (Err(_), Ok(after)) => history::of_stack(None, after.as_deref()),
+        (Ok(before), Ok(after)) => history::of_stack(before.as_deref(), after.as_deref()),
+    }
+}
+
 fn put_there(repository: &Repository, stack: &StackSlug) -> Result<Option<Blamed>, LedgerError> {
     let Some(newest) = head(repository)? else { return Ok(None) };
-    let mut reader = Reader::of(repository)?;
-    let first = repository.find_commit(newest).map_err(reading())?;
-    let blob = reader.record_blob(&first, stack)?;
-    let Some(record) = blob.map(|blob| reader.record(stack, blob)).transpose()? else { return Ok(None) };
+    let mut walk = Walk::from(repository, newest)?;
+    let mut records = Records::of(repository);
+    let first = walk.commit(newest)?;
+    let blob = walk.record_blob(&first, stack)?;
+    let Some(record) = blob.map(|blob| records.record(stack, blob)).transpose()? else { return Ok(None) };
     let running = record.running.clone();
     let all: BTreeSet<InstanceId> = running.iter().flat_map(|running| running.instances.keys().cloned()).collect();
     let mut put = BTreeMap::new();
     let mut open = BTreeMap::from([((first.time().seconds(), newest), all)]);
     while let Some(((at, id), mut here)) = open.pop_last() {
-        let commit = repository.find_commit(id).map_err(reading())?;
-        let Some(blob) = reader.record_blob(&commit, stack)? else { continue };
-        let later = reader.record(stack, blob)?;
+        let commit = walk.commit(id)?;
+        let Some(blob) = walk.record_blob(&commit, stack)? else { continue };
+        let later = records.record(stack, blob)?;
         // Ours before the other one's: a join takes our file where both changed it.
         let parents: Vec<Oid> = commit.parent_ids().collect();
         for parent in parents.into_iter().rev() {
             let Ok(parent) = repository.find_commit(parent) else { continue };
-            let stayed = match reader.record_blob(&parent, stack)? {
+            let stayed = match walk.record_blob(&parent, stack)? {
                 Some(same) if same == blob => here.clone(),
                 // What cannot be understood says nothing of where it was.
-                Some(other) => blame::stayed(reader.record(stack, other).ok().as_deref(), &later, &here),
+                Some(other) => blame::stayed(records.record(stack, other).ok().as_deref(), &later, &here),
                 None => BTreeSet::new(),
             };
             here.retain(|instance| !stayed.contains(instance));
@@ -266,16 +304,16 @@ fn ran_before(
     content: Option<&Digest>,
 ) -> Result<Option<Ran>, LedgerError> {
     let Some(newest) = head(repository)? else { return Ok(None) };
-    let mut reader = Reader::of(repository)?;
     let mut walk = Walk::from(repository, newest)?;
+    let mut records = Records::of(repository);
     let mut last = None;
     while let Some((commit, _)) = walk.next()? {
-        let blob = reader.record_blob(&commit, stack)?;
+        let blob = walk.record_blob(&commit, stack)?;
         if blob == last {
             continue;
         }
         last = blob;
-        let Some(record) = blob.and_then(|blob| reader.record(stack, blob).ok()) else { continue };
+        let Some(record) = blob.and_then(|blob| records.record(stack, blob).ok()) else { continue };
         let Some(running) = &record.running else { continue };
         if content != Some(&running.content) {
             let (commit, at) = (revision(commit.id()), commit.time().seconds());
@@ -283,263 +321,4 @@ fn ran_before(
         }
     }
     Ok(None)
-}
-
-/// The ledger's commits, the newest first. Of two lines that were joined, commits of one second come in any order.
-struct Walk<'r> {
-    repository: &'r Repository,
-    /// By time and by when it was found, the newest last.
-    open: BTreeMap<(i64, u64), Oid>,
-    found: BTreeSet<Oid>,
-}
-
-impl<'r> Walk<'r> {
-    fn from(repository: &'r Repository, newest: Oid) -> Result<Self, LedgerError> {
-        let mut walk = Self { repository, open: BTreeMap::new(), found: BTreeSet::new() };
-        let first = walk.commit(newest)?;
-        walk.see(&first);
-        Ok(walk)
-    }
-
-    fn commit(&self, id: Oid) -> Result<Commit<'r>, LedgerError> {
-        self.repository.find_commit(id).map_err(reading())
-    }
-
-    fn see(&mut self, commit: &Commit<'_>) {
-        if self.found.insert(commit.id()) {
-            let earlier_first = u64::MAX - self.found.len() as u64;
-            self.open.insert((commit.time().seconds(), earlier_first), commit.id());
-        }
-    }
-
-    /// The next commit, and those beneath it.
-    fn next(&mut self) -> Result<Option<(Commit<'r>, Vec<Commit<'r>>)>, LedgerError> {
-        let Some((_, id)) = self.open.pop_last() else { return Ok(None) };
-        let commit = self.commit(id)?;
-        let parents = commit.parent_ids().map(|id| self.commit(id)).collect::<Result<Vec<_>, _>>()?;
-        parents.iter().for_each(|parent| self.see(parent));
-        Ok(Some((commit, parents)))
-    }
-}
-
-/// The parts of one commit's tree.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Parts {
-    /// The folder with the records.
-    stacks: Option<Oid>,
-    hosts: Option<Oid>,
-}
-
-/// One file of the folder of records, before and after.
-struct FileChange {
-    stack: StackSlug,
-    before: Option<Oid>,
-    after: Option<Oid>,
-}
-
-/// What a commit says otherwise than the one beneath it.
-struct Step<'r> {
-    commit: Commit<'r>,
-    /// The stacks whose records differ, asked for or not.
-    names: Vec<StackSlug>,
-    /// Of those that are asked for.
-    changes: Vec<FileChange>,
-    quiet: QuietChange,
-}
-
-enum QuietChange {
-    None,
-    Joined,
-    Hosts { before: Option<Oid>, after: Option<Oid> },
-}
-
-/// Texts of a stack that are kept: the old one of a commit is the new one of the next, on each line of a joined history.
-const KEPT_RECORDS: usize = 4;
-
-/// To read and understand a record takes some 50 µs; threads are worth their start from so many on.
-const WORTH_THREADS: usize = 64;
-const MOST_THREADS: usize = 8;
-
-struct Reader<'r> {
-    repository: &'r Repository,
-    trees: Trees<'r>,
-    records: BTreeMap<StackSlug, VecDeque<(Oid, Arc<Record>)>>,
-    /// What was read ahead for the commits in hand.
-    ahead: BTreeMap<Oid, Arc<Record>>,
-    /// The repository, opened once more for each that reads ahead.
-    helpers: Vec<Repository>,
-}
-
-impl<'r> Reader<'r> {
-    fn of(repository: &'r Repository) -> Result<Self, LedgerError> {
-        let trees = Trees::of(repository.odb().map_err(failed("open the object database"))?);
-        Ok(Self { repository, trees, records: BTreeMap::new(), ahead: BTreeMap::new(), helpers: Vec::new() })
-    }
-
-    fn ledger(&mut self, commit: &Commit<'_>) -> Result<Parts, LedgerError> {
-        let tree = self.trees.read(Some(commit.tree_id()))?;
-        let mut parts = Parts::default();
-        for entry in Entries(&tree) {
-            if entry.name == STACKS.as_bytes() {
-                parts.stacks = entry.folder();
-            } else if entry.name == HOSTS.as_bytes() {
-                parts.hosts = entry.file();
-            }
-        }
-        Ok(parts)
-    }
-
-    fn names(&mut self, folder: Option<Oid>) -> Result<BTreeSet<StackSlug>, LedgerError> {
-        let tree = self.trees.read(folder)?;
-        Ok(Entries(&tree).filter_map(|entry| slug_of(entry.name)).collect())
-    }
-
-    fn record_blob(&mut self, commit: &Commit<'_>, stack: &StackSlug) -> Result<Option<Oid>, LedgerError> {
-        let folder = self.ledger(commit)?.stacks;
-        let tree = self.trees.read(folder)?;
-        let name = format!("{stack}.json");
-        Ok(Entries(&tree).find(|entry| entry.name == name.as_bytes()).and_then(|entry| entry.file()))
-    }
-
-    fn record(&mut self, stack: &StackSlug, blob: Oid) -> Result<Arc<Record>, LedgerError> {
-        if let Some(known) = self.ahead.get(&blob) {
-            return Ok(Arc::clone(known));
-        }
-        let kept = self.records.entry(stack.clone()).or_default();
-        if let Some((_, known)) = kept.iter().find(|(id, _)| *id == blob) {
-            return Ok(Arc::clone(known));
-        }
-        let record = understand(self.repository, stack, blob)?;
-        if kept.len() == KEPT_RECORDS {
-            kept.pop_front();
-        }
-        kept.push_back((blob, Arc::clone(&record)));
-        Ok(record)
-    }
-
-    fn hosts(&mut self, blob: Option<Oid>) -> BTreeMap<HostName, HostRecord> {
-        let text = blob.and_then(|blob| text(self.repository, blob, HOSTS).ok());
-        text.and_then(|text| convert::read_hosts(&text).ok()).map(|(_, hosts)| hosts).unwrap_or_default()
-    }
-
-    /// Finds what a commit says that none beneath it did; reads no record.
-    fn step<'c>(&mut self, commit: Commit<'c>, parents: &[Commit<'c>], asked: &Asked) -> Result<Step<'c>, LedgerError> {
-        let tell_all = asked.quiet == Quiet::Told && asked.stack.is_none() && asked.service.is_none();
-        if parents.len() > 1 {
-            let quiet = if tell_all && asked.host.is_none() { QuietChange::Joined } else { QuietChange::None };
-            return Ok(Step { commit, names: Vec::new(), changes: Vec::new(), quiet });
-        }
-        let after = self.ledger(&commit)?;
-        let before = parents.first().map(|parent| self.ledger(parent)).transpose()?.unwrap_or_default();
-        if before.stacks == after.stacks {
-            let is_told = tell_all && before.hosts != after.hosts;
-            let hosts = QuietChange::Hosts { before: before.hosts, after: after.hosts };
-            let quiet = if is_told { hosts } else { QuietChange::None };
-            return Ok(Step { commit, names: Vec::new(), changes: Vec::new(), quiet });
-        }
-        let mut changes = self.changes(before.stacks, after.stacks)?;
-        let names = changes.iter().map(|change| change.stack.clone()).collect();
-        changes.retain(|change| asked.stack.as_ref().is_none_or(|stack| *stack == change.stack));
-        Ok(Step { commit, names, changes, quiet: QuietChange::None })
-    }
-
-    /// Reads and understands the records of many commits, several at a time. What is wrong is left for who needs it.
-    fn read_ahead(&mut self, steps: &[Step<'_>]) -> Result<(), LedgerError> {
-        let last = std::mem::take(&mut self.ahead);
-        let wanted: BTreeMap<Oid, &StackSlug> = steps
-            .iter()
-            .flat_map(|step| &step.changes)
-            .flat_map(|change| [change.before, change.after].into_iter().flatten().map(|blob| (blob, &change.stack)))
-            .collect();
-        let (known, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(blob, _)| last.contains_key(blob));
-        self.ahead.extend(known.into_iter().filter_map(|(blob, _)| Some((blob, last.get(&blob)?.clone()))));
-        if new.len() < WORTH_THREADS {
-            return Ok(());
-        }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-        while self.helpers.len() < threads {
-            self.helpers.push(open_repository(self.repository.path())?);
-        }
-        let each = new.len().div_ceil(threads);
-        let read = |repository: &mut Repository, part: &[(Oid, &StackSlug)]| -> Vec<(Oid, Arc<Record>)> {
-            part.iter().filter_map(|(blob, stack)| Some((*blob, understand(repository, stack, *blob).ok()?))).collect()
-        };
-        let found: Vec<Vec<(Oid, Arc<Record>)>> = std::thread::scope(|scope| {
-            let parts = self.helpers.iter_mut().zip(new.chunks(each));
-            let at_work: Vec<_> = parts.map(|(helper, part)| scope.spawn(move || read(helper, part))).collect();
-            at_work.into_iter().map(|thread| thread.join().expect("reading does not panic")).collect()
-        });
-        self.ahead.extend(found.into_iter().flatten());
-        Ok(())
-    }
-
-    /// What a commit tells, as far as it is asked for.
-    fn happened(&mut self, step: &Step<'_>, asked: &Asked, named: &mut Named) -> Vec<(Option<StackSlug>, Happened)> {
-        let mut within = |happened: Happened| {
-            if asked.service.is_some() || asked.host.is_some() {
-                named.take_in(&happened);
-            }
-            happened.within(asked.service.as_ref(), asked.host.as_ref())
-        };
-        match step.quiet {
-            QuietChange::Joined => vec![(None, history::only(What::Joined, String::new()))],
-            QuietChange::Hosts { before, after } => {
-                let (then, now) = (self.hosts(before), self.hosts(after));
-                let happened = history::of_hosts(&then, &now).and_then(within);
-                happened.into_iter().map(|happened| (None, happened)).collect()
-            }
-            QuietChange::None => {
-                let of = |change: &FileChange| Some((Some(change.stack.clone()), within(self.of_stack(change)?)?));
-                step.changes.iter().filter_map(of).collect()
-            }
-        }
-    }
-
-    fn of_stack(&mut self, change: &FileChange) -> Option<Happened> {
-        let mut read = |blob: Option<Oid>| blob.map(|blob| self.record(&change.stack, blob)).transpose();
-        match (read(change.before), read(change.after)) {
-            (_, Err(error)) => Some(history::only(What::Unreadable, error.to_string())),
-            // What came before is not known: all of it counts as new.
-            (Err(_), Ok(after)) => history::of_stack(None, after.as_deref()),
-            (Ok(before), Ok(after)) => history::of_stack(before.as_deref(), after.as_deref()),
-        }
-    }
-
-    /// The records that differ between two folders, in order of their names.
-    fn changes(&mut self, before: Option<Oid>, after: Option<Oid>) -> Result<Vec<FileChange>, LedgerError> {
-        let (before, after) = (self.trees.read(before)?, self.trees.read(after)?);
-        let (mut old, mut new) = (Entries(&before).peekable(), Entries(&after).peekable());
-        let mut changes = Vec::new();
-        loop {
-            let (was, is) = match (old.peek(), new.peek()) {
-                (None, None) => return Ok(changes),
-                (Some(_), None) => (old.next(), None),
-                (None, Some(_)) => (None, new.next()),
-                (Some(a), Some(b)) => match a.name.cmp(b.name) {
-                    std::cmp::Ordering::Less => (old.next(), None),
-                    std::cmp::Ordering::Greater => (None, new.next()),
-                    std::cmp::Ordering::Equal => (old.next(), new.next()),
-                },
-            };
-            if was == is {
-                continue;
-            }
-            let Some(stack) = was.or(is).and_then(|entry| slug_of(entry.name)) else { continue };
-            let file = |entry: Option<crate::source::trees::Entry<'_>>| entry.and_then(|entry| entry.file());
-            changes.push(FileChange { stack, before: file(was), after: file(is) });
-        }
-    }
-}
-
-fn understand(repository: &Repository, stack: &StackSlug, blob: Oid) -> Result<Arc<Record>, LedgerError> {
-    let text = text(repository, blob, &convert::stack_path(stack.as_str()))?;
-    Ok(Arc::new(convert::read_record(stack.as_str(), &text)?))
-}
-
-fn slug_of(name: &[u8]) -> Option<StackSlug> {
-    StackSlug::new(std::str::from_utf8(name).ok()?.strip_suffix(".json")?).ok()
-}
-
-fn reading() -> impl FnOnce(git2::Error) -> LedgerError {
-    failed("read a commit of the ledger")
 }
