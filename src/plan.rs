@@ -14,6 +14,7 @@ pub mod closed;
 pub mod connect;
 pub mod health;
 pub mod hold;
+pub mod lost;
 pub mod memo;
 pub mod offline;
 pub mod outcome;

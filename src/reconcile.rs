@@ -34,6 +34,7 @@ use crate::observe::images;
 use crate::parse::{self, Kind};
 use crate::placement::{self, Placement};
 use crate::plan::brake::Braked;
+use crate::plan::lost::{self, OfStack};
 use crate::plan::memo::Facts;
 use crate::plan::want::{self, Want};
 use crate::plan::{self, Plan, brake, offline};
@@ -111,6 +112,8 @@ pub struct Pass {
     pub previous: Mapping,
     /// Volumes whose data may stay behind.
     pub leave_volumes: BTreeSet<(StackSlug, VolumeName)>,
+    /// Volumes that are not where they were, and that may be begun anew.
+    pub given_up: BTreeSet<OfStack>,
     pub placement: Placement,
     pub world: World,
     pub before: BTreeMap<StackSlug, Arc<Stack>>,
@@ -222,7 +225,10 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         closed: &closed,
         seen: &seen,
     });
-    let (ledger, unrecorded_hosts) = with_first_facts(site, ledger, &desired, &world, &owner, look, context);
+    let (ledger, unrecorded_hosts) = match look {
+        Look::Hosts => with_first_facts(site, ledger, &desired, &world, &wants, &owner, context),
+        Look::Offline => (ledger, BTreeSet::new()),
+    };
     let previous = previous::mapping(&ledger, &world, &owner, &desired.inventory);
     let stacks = wanted_stacks(&wants);
     let mut leave_volumes = BTreeSet::new();
@@ -245,6 +251,9 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
             });
         }
     }
+    let lost = lost::all(&ledger, &wants, &world);
+    let given_up = acknowledge::empty_volumes(site, &revision, &ledger, lost).await;
+    let ledger = lost::given_up(ledger, &given_up);
     if look == Look::Offline {
         let wanted = stacks.iter().map(|(slug, stack)| (slug, stack.as_ref()));
         offline::furnish(&mut world, &ledger, &placement.mapping, wanted);
@@ -312,6 +321,7 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         wants,
         previous,
         leave_volumes,
+        given_up,
         placement,
         world,
         before,
@@ -374,15 +384,15 @@ fn with_first_facts(
     ledger: Arc<Ledger>,
     desired: &Desired,
     world: &World,
+    wants: &BTreeMap<StackSlug, Want>,
     owner: &str,
-    look: Look,
     context: &Context,
 ) -> (Arc<Ledger>, BTreeSet<crate::name::HostName>) {
     // A host with another endpoint is another machine, as far as anybody knows.
     let is_recorded = |host: &Host| ledger.hosts.get(&host.name).is_some_and(|record| record.endpoint == host.endpoint);
     let hosts = desired.inventory.hosts.values();
     let unrecorded: BTreeSet<_> = hosts.filter(|host| !is_recorded(host)).map(|host| host.name.clone()).collect();
-    if unrecorded.is_empty() || look == Look::Offline {
+    if unrecorded.is_empty() {
         return (ledger, BTreeSet::new());
     }
     let records = hosts::records(&hosts::Input {
@@ -394,6 +404,8 @@ fn with_first_facts(
         owner,
         used: &site.used,
         lost: &context.lost,
+        wants,
+        given_up: &BTreeSet::new(),
     });
     let mut known = ledger.as_ref().clone();
     known.hosts.extend(records.into_iter().filter(|(host, _)| unrecorded.contains(host)));

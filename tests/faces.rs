@@ -420,6 +420,11 @@ fn a_hold_names_every_host_and_what_lifts_it() {
             host: host("host-2"),
             volume: VolumeName::new("data").expect("a name"),
         },
+        Hold::VolumeLost {
+            instance: id("db", 2),
+            host: host("host-1"),
+            volume: VolumeName::new("data").expect("a name"),
+        },
     ];
     check_plan("hold", &of_shop(StackPlan { content: Some(Digest::of(b"the shop")), holds, ..StackPlan::default() }));
 }

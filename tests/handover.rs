@@ -267,3 +267,63 @@ async fn a_removal_of_what_never_ran_as_a_whole_can_be_acknowledged() {
     assert_eq!(stage.running(), ["other-web-1"]);
     assert!(stage.engine().holds().containers.iter().all(|c| c.name.starts_with("other")));
 }
+
+fn said(outcome: &Outcome) -> Vec<String> {
+    outcome.last.plan.all_holds().map(|(_, hold)| format!("{}: {hold}", hold.name())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_does_not_begin_on_an_empty_volume_where_its_data_was_until_somebody_says_so() {
+    let stage = Stage::new();
+    let web = "{name: web, position: 2, image: 'web:1', softwareRequirements: [{name: db}]}";
+    let shop = format!(
+        "name: shop\nitemListElement: [{{name: db, position: 1, image: 'db:1', {DATA}}}, {web},\n  \
+         {{name: other, position: 3, image: 'web:1'}}]\n"
+    );
+    stage.push(&[("stacks/shop.yaml", &shop)]).await;
+    let all = ["shop-db-1", "shop-other-1", "shop-web-1"];
+    assert_eq!(stage.running(), all);
+    for round in 0..2 {
+        stage.engine().lose_everything();
+        for _ in 0..2 {
+            // What was seen meanwhile must not make it forget: an old word does not serve twice either.
+            let outcome = stage.apply().await;
+            assert_eq!(stage.running(), ["shop-other-1"], "round {round}: what has no data there is healed");
+            let said = said(&outcome);
+            assert_eq!(said.len(), 2, "{said:?}");
+            assert!(said[0].starts_with("volume-lost: shop/db-1 ran on host-1 with the volume data, and "), "{said:?}");
+            assert!(said[0].ends_with("\n  Bayplan-Empty-Volume: shop/data"), "{said:?}");
+            assert_eq!(said[1], "requirement-held: shop/web-1 requires db, which is held");
+            assert!(stage.repository.ledger("hosts.json").contains("\"data\""), "it is still known to have been there");
+        }
+        stage.repository.push("Another stack's data\n\nBayplan-Empty-Volume: blog/data");
+        assert_eq!(said(&stage.apply().await).len(), 2);
+        stage.repository.push("The data is gone for good\n\nBayplan-Empty-Volume: shop/data");
+        assert_eq!(said(&stage.apply().await), Vec::<String>::new());
+        assert_eq!(stage.running(), all);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_is_brought_back_needs_no_word_nor_one_that_nobody_wants_any_more() {
+    let stage = Stage::new();
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", DATA))]).await;
+    stage.engine().lose_everything();
+    // Under another name it is the same data.
+    let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "postgres", DATA))]).await;
+    assert!(said(&outcome)[0].starts_with("volume-lost: shop/postgres-1 "), "{:?}", said(&outcome));
+    let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: a"))]).await;
+    assert_eq!((said(&outcome), stage.running()), (Vec::new(), vec!["shop-db-1".to_owned()]));
+    let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "db", DATA))]).await;
+    assert_eq!(
+        (said(&outcome), stage.running()),
+        (Vec::new(), vec!["shop-db-1".to_owned()]),
+        "nothing ran with it here"
+    );
+    stage.engine().lose_everything();
+    assert_eq!(said(&stage.apply().await).len(), 1);
+    // Somebody restores it, by hand and so without our labels.
+    stage.engine().add_volume("data");
+    assert_eq!(said(&stage.apply().await), Vec::<String>::new());
+    assert_eq!(stage.running(), ["shop-db-1"]);
+}

@@ -99,6 +99,8 @@ pub async fn pass(
         owner: &pass.owner,
         used: &site.used,
         lost,
+        wants: &pass.wants,
+        given_up: &pass.given_up,
     });
     let hosts_changed = hosts != ledger.hosts && pass.desired.inventory.wrong.is_empty();
     if records.is_empty() && !hosts_changed {

@@ -23,7 +23,7 @@ use crate::plan::request::{Build, build, refusal};
 use crate::plan::room::{holds_port, port_is_free, update_order, volume_from, volume_is_free};
 use crate::plan::unseen::{self, Unseen};
 use crate::plan::want::{Want, Why};
-use crate::plan::{Input, Planned, StackPlan, cause, furnish, order, removal, superseded};
+use crate::plan::{Input, Planned, StackPlan, cause, furnish, lost, order, removal, superseded};
 
 /// One instance, decided.
 #[derive(Debug)]
@@ -315,6 +315,13 @@ fn instance<'a>(
     if bucket == Bucket::Create && recorded_elsewhere(scene.record, id, placed) {
         // Where it was cannot be seen, or is empty: for the reader it moves all the same.
         bucket = Bucket::Move;
+    }
+    if bucket.brings_up()
+        && let Some(EngineView::Seen(seen)) = input.world.engines.get(endpoint)
+        && let Some(volume) = lost::of_service(input.ledger, scene.stack, service, &placed.host, seen)
+    {
+        let (host, volume) = (placed.host.clone(), volume.clone());
+        return Err(Some(Hold::VolumeLost { instance: id.clone(), host, volume }));
     }
     let before = if olds.iter().any(|f| f.runs()) { Before::Something } else { Before::Nothing };
     let network = scene.stack.network.name.as_str();

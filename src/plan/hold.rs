@@ -57,6 +57,12 @@ pub enum Hold {
         volume: String,
         by: String,
     },
+    /// It ran there with the volume, and the host has none of that name any more.
+    VolumeLost {
+        instance: InstanceId,
+        host: HostName,
+        volume: VolumeName,
+    },
     ImageUnresolved {
         instance: InstanceId,
         host: HostName,
@@ -182,6 +188,7 @@ impl Hold {
             Self::ForeignName { .. } => "foreign-container",
             Self::PortHeld { .. } => "port-held",
             Self::VolumeHeld { .. } => "volume-held",
+            Self::VolumeLost { .. } => "volume-lost",
             Self::ImageUnresolved { .. } => "image-unresolved",
             Self::NetworkMissing { .. } => "network-missing",
             Self::NetworkUnfit { .. } => "network-unfit",
@@ -220,6 +227,7 @@ impl Hold {
             | Self::ForeignName { instance, .. }
             | Self::PortHeld { instance, .. }
             | Self::VolumeHeld { instance, .. }
+            | Self::VolumeLost { instance, .. }
             | Self::ImageUnresolved { instance, .. }
             | Self::Paused { instance, .. }
             | Self::RemoteHostDisagrees { instance, .. }
@@ -265,6 +273,7 @@ impl Hold {
             | Self::ForeignName { .. }
             | Self::PortHeld { .. }
             | Self::VolumeHeld { .. }
+            | Self::VolumeLost { .. }
             | Self::ImageUnresolved { .. }
             | Self::NetworkMissing { .. }
             | Self::NetworkUnfit { .. }
@@ -309,6 +318,7 @@ impl Hold {
             | Self::ForeignName { .. }
             | Self::PortHeld { .. }
             | Self::VolumeHeld { .. }
+            | Self::VolumeLost { .. }
             | Self::ImageUnresolved { .. }
             | Self::Paused { .. }
             | Self::RemoteHostDisagrees { .. }
@@ -365,6 +375,13 @@ impl fmt::Display for Hold {
                     "{instance} would write to the volume {volume} on {host} beside {by}, which is to let go of it first"
                 )
             }
+            Self::VolumeLost { instance, host, volume } => write!(
+                f,
+                "{instance} ran on {host} with the volume {volume}, and {host} has none of that name any more: its engine lost \
+                 its data, or its endpoint leads to another machine; bring that back, or, to begin anew with an empty volume, \
+                 push a commit (an empty one will do) with the line\n  Bayplan-Empty-Volume: {}/{volume}",
+                instance.stack
+            ),
             Self::ImageUnresolved { instance, host, image, why } => {
                 write!(f, "{instance}: the image {image} is not to be had on {host}: {why}")
             }

@@ -9,10 +9,12 @@ use crate::model::record::Ledger;
 use crate::name::{InstanceId, Revision, StackSlug, VolumeName};
 use crate::placement::Placement;
 use crate::plan::brake::Braked;
+use crate::plan::lost::OfStack;
 use crate::reconcile::site::Site;
 
 const ALLOW_REMOVAL: &str = "Bayplan-Allow-Removal";
 const LEAVE_VOLUME: &str = "Bayplan-Leave-Volume";
+const EMPTY_VOLUME: &str = "Bayplan-Empty-Volume";
 
 /// Whether a commit newer than every record concerned carries the removals' digest.
 pub async fn removals(site: &Site, head: &Revision, ledger: &Ledger, braked: &Braked) -> bool {
@@ -33,6 +35,27 @@ pub async fn left_volumes(
         Some((StackSlug::new(stack).ok()?, VolumeName::new(volume).ok()?))
     };
     values.iter().filter_map(pair).collect()
+}
+
+/// Of these volumes that are not where they were, those that may be begun anew. Counted are commits that are newer than what
+/// was deployed last, so that no word serves twice: a stack's revision stays when a commit changes none of its files.
+pub async fn empty_volumes(
+    site: &Site,
+    head: &Revision,
+    ledger: &Ledger,
+    lost: BTreeSet<OfStack>,
+) -> BTreeSet<OfStack> {
+    if lost.is_empty() {
+        return lost;
+    }
+    let said = match site.source.trailers(head, ledger.head.as_ref()).await {
+        Ok(trailers) => trailers.into_iter().filter(|t| t.key == EMPTY_VOLUME).map(|t| t.value).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "the newest commits cannot be read for acknowledgements");
+            BTreeSet::new()
+        }
+    };
+    lost.into_iter().filter(|(stack, volume)| said.contains(&format!("{stack}/{volume}"))).collect()
 }
 
 /// The values of a trailer in commits that are newer than the records of all these instances. A commit that cannot be

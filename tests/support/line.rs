@@ -23,6 +23,7 @@ use bayplan::name::{Digest, HostName, InstanceId, Revision, StackName, StackSlug
 use bayplan::observe::images::{self, Unanswered};
 use bayplan::observe::{self, Observer};
 use bayplan::placement::{self, Placement};
+use bayplan::plan::lost::OfStack;
 use bayplan::plan::memo::{Facts, Memo};
 use bayplan::plan::outcome::Applied;
 use bayplan::plan::step::Step;
@@ -173,7 +174,6 @@ impl Line {
         let mut world = self.observer.observe(&desired.inventory, &engines).await;
         self.note_silence(&desired, &world);
         let lost = self.lost();
-        self.write_first_facts(&desired, &world, &lost);
         let seen = previous::stacks_seen(&world, OWNER);
         let wants = want::wants(&want::Question {
             desired: &desired,
@@ -184,6 +184,7 @@ impl Line {
             last_good: &before,
             seen: &seen,
         });
+        self.write_first_facts(&desired, &world, &wants, &lost);
         let previous = previous::mapping(&self.ledger, &world, OWNER, &desired.inventory);
         let stacks: BTreeMap<StackSlug, Arc<Stack>> =
             wants.iter().filter_map(|(slug, want)| Some((slug.clone(), want.stack()?.clone()))).collect();
@@ -318,17 +319,36 @@ impl Line {
         &'a self,
         desired: &'a Desired,
         world: &'a World,
+        wants: &'a BTreeMap<StackSlug, Want>,
         lost: &'a BTreeSet<HostName>,
     ) -> hosts::Input<'a> {
         static NONE: BTreeMap<Endpoint, hosts::Use> = BTreeMap::new();
         static UNCHANGED: BTreeMap<StackSlug, Option<Record>> = BTreeMap::new();
         let (ledger, records) = (&self.ledger, &self.ledger.records);
         let inventory = &desired.inventory;
-        hosts::Input { inventory, world, ledger, records, changed: &UNCHANGED, owner: OWNER, used: &NONE, lost }
+        static NOTHING: BTreeSet<OfStack> = BTreeSet::new();
+        hosts::Input {
+            inventory,
+            world,
+            ledger,
+            records,
+            changed: &UNCHANGED,
+            owner: OWNER,
+            used: &NONE,
+            lost,
+            wants,
+            given_up: &NOTHING,
+        }
     }
 
-    fn write_first_facts(&mut self, desired: &Desired, world: &World, lost: &BTreeSet<HostName>) {
-        let measured = hosts::records(&self.hosts_input(desired, world, lost));
+    fn write_first_facts(
+        &mut self,
+        desired: &Desired,
+        world: &World,
+        wants: &BTreeMap<StackSlug, Want>,
+        lost: &BTreeSet<HostName>,
+    ) {
+        let measured = hosts::records(&self.hosts_input(desired, world, wants, lost));
         let mut known = self.ledger.hosts.clone();
         for (host, record) in measured {
             if known.get(&host).is_none_or(|known| known.endpoint != record.endpoint) {
@@ -372,7 +392,7 @@ impl Line {
         }
         let changed = records != self.ledger.records;
         self.ledger.records = records;
-        let hosts = hosts::records(&self.hosts_input(&pass.desired, &pass.world, &pass.lost));
+        let hosts = hosts::records(&self.hosts_input(&pass.desired, &pass.world, &pass.wants, &pass.lost));
         let hosts_changed = pass.desired.inventory.wrong.is_empty() && hosts != self.ledger.hosts;
         if hosts_changed {
             self.ledger.hosts = hosts;

@@ -50,6 +50,7 @@ pub fn remedy(hold: &Hold) -> Option<String> {
         | Hold::HistoryRewritten { .. }
         | Hold::BranchGone { .. }
         | Hold::VolumeHeld { .. }
+        | Hold::VolumeLost { .. }
         | Hold::RemovalBraked { .. }
         | Hold::Brake(_) => return None,
     };

@@ -12,7 +12,7 @@ use super::{MemoryEngine, life::Phase};
 use crate::engine::EngineError;
 use crate::model::request::{ContainerRequest, NetworkAttachment, ResolvedImage};
 use crate::model::stack::{Protocol, Restart, Settings};
-use crate::model::world::EngineSeen;
+use crate::model::world::{EngineSeen, VolumeSeen};
 use crate::name::ContainerName;
 
 /// How an engine ended, which decides what it does with its containers when it is back.
@@ -108,6 +108,21 @@ impl MemoryEngine {
             let subnet = super::subnets::free(used.iter().map(String::as_str)).unwrap_or_default();
             machine.add_network(name, labels, subnet)
         })
+    }
+
+    /// `docker volume create`.
+    pub fn add_volume(&self, name: &str) {
+        let volume = VolumeSeen { name: name.to_owned(), driver: "local".to_owned(), labels: BTreeMap::new() };
+        self.with(|machine, _| machine.volumes.insert(name.to_owned(), volume));
+    }
+
+    /// The engine comes back on an empty disk, or its endpoint leads to another machine: only the images are there.
+    pub fn lose_everything(&self) {
+        self.with(|machine, _| {
+            machine.containers.clear();
+            machine.networks.clear();
+            machine.volumes.clear();
+        });
     }
 
     /// `docker network prune`: a network on which nothing runs goes, and whatever was stopped on it cannot be started again.
