@@ -2,8 +2,9 @@
 //!
 //! Takes the hosts and the engines. Gives a [`World`] in which a host that did not answer is *unreachable*, never empty.
 //!
-//! Because a pass with nothing to do must be cheap, containers are listed each time and the rest only when it may have
-//! changed: after a step on that engine, and every [`FULL_LOOK_EVERY`].
+//! Because a pass with nothing to do must be cheap, containers and volumes are listed each time and the rest only when it
+//! may have changed: after a step on that engine, and every [`FULL_LOOK_EVERY`]. Volumes, because an engine makes an empty
+//! one for a container whose volume went, without being asked.
 
 pub mod images;
 pub mod names;
@@ -23,7 +24,7 @@ use crate::model::host::{Endpoint, HostStatus};
 use crate::model::world::{EngineSeen, EngineView, World};
 use crate::name::HostName;
 
-/// Somebody may have removed a network or a volume by hand without any event reaching us.
+/// Somebody may have removed a network by hand without any event reaching us.
 pub const FULL_LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Remembers the slow-moving parts of what engines hold, and which engines do not answer.
@@ -92,7 +93,7 @@ impl Observer {
         }
     }
 
-    /// Networks and volumes of this engine may have changed.
+    /// Networks of this engine may have changed.
     pub fn forget(&mut self, endpoint: &Endpoint) {
         if let Some(known) = self.known.get_mut(endpoint) {
             known.at = None;
@@ -208,12 +209,11 @@ pub async fn glance(hosts: &BTreeMap<HostName, Endpoint>, engines: &Engines, pat
 async fn look(engine: Arc<dyn Engine>, known: Option<Known>) -> Result<Known, EngineError> {
     let (seen, at) = match known.as_ref().filter(|known| known.is_fresh()) {
         Some(known) => {
-            let containers = engine.containers().await?;
-            if containers == known.seen.containers {
+            let (containers, volumes) = tokio::try_join!(engine.containers(), engine.volumes())?;
+            if containers == known.seen.containers && volumes == known.seen.volumes {
                 return Ok(known.clone());
             }
-            let EngineSeen { about, containers: _, networks, volumes } = &*known.seen;
-            let (about, networks, volumes) = (about.clone(), networks.clone(), volumes.clone());
+            let (about, networks) = (known.seen.about.clone(), known.seen.networks.clone());
             (EngineSeen { about, containers, networks, volumes }, known.at)
         }
         None => {

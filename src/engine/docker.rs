@@ -270,7 +270,10 @@ impl Engine for Docker {
     async fn volumes(&self) -> Result<Vec<VolumeSeen>, EngineError> {
         let all = None::<ListVolumesOptions>;
         let listed = self.ask("list volumes", deadline::READ, self.api.list_volumes(all)).await?;
-        Ok(listed.volumes.unwrap_or_default().into_iter().map(answer::volume).collect())
+        let mut seen: Vec<VolumeSeen> = listed.volumes.unwrap_or_default().into_iter().map(answer::volume).collect();
+        // An engine lists them in another order each time, and nothing has changed then.
+        seen.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(seen)
     }
 
     async fn container(&self, id: &str) -> Result<Option<ContainerDetail>, EngineError> {

@@ -107,3 +107,40 @@ async fn two_of_three_lost_hosts_move_nothing_and_one_is_moved_off() {
     assert_eq!(all, ["roam-a-1", "roam-b-1", "roam-c-1"], "one copy each");
     stage.is_settled().await;
 }
+
+const KEEPS: &str = r#"
+name: keeps
+itemListElement:
+  - {position: 1, name: db, image: "bayplan-test/web:1", targetHost: host-2, volumeMounts: [{source: keeps-data, target: /data}]}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_lost_a_volume_gets_no_empty_one_until_somebody_gives_it_up() {
+    let Some(mut stage) = Stage::set("an_engine_that_lost_a_volume_gets_no_empty_one_until_somebody_gives_it_up").await
+    else {
+        return;
+    };
+    stage.deploy("stacks/keeps.yaml", KEEPS).await;
+    stage.is_settled().await;
+    let volumes = |stage: &Stage| stage.fleet.docker_text("host-2", &["volume", "ls", "-q", "-f", "name=keeps-data"]);
+    // A container alone is made again on its data.
+    stage.fleet.docker_text("host-2", &["exec", "keeps-db-1", "touch", "/data/orders"]);
+    stage.fleet.docker_text("host-2", &["rm", "-f", "keeps-db-1"]);
+    assert_eq!(stage.once().await.changes(), ["keeps/db-1 create"]);
+    assert_eq!(stage.fleet.docker_text("host-2", &["exec", "keeps-db-1", "ls", "/data"]).trim(), "orders");
+    stage.fleet.docker_text("host-2", &["rm", "-f", "keeps-db-1"]);
+    stage.fleet.docker_text("host-2", &["volume", "rm", "keeps-data"]);
+    for _ in 0..2 {
+        let done = stage.once().await;
+        assert!(done.steps.is_empty(), "{:?}", done.steps);
+        assert!(done.holds().iter().any(|hold| hold.starts_with("volume-lost: keeps/db-1")), "{:?}", done.holds());
+        assert_eq!(volumes(&stage), "");
+        assert_eq!(stage.ledger("status/keeps.json")["status"], "held");
+    }
+    stage.repository.push("Its data is gone\n\nBayplan-Empty-Volume: keeps/keeps-data");
+    let done = stage.once().await;
+    assert_eq!((done.changes(), done.holds()), (vec!["keeps/db-1 create".to_owned()], Vec::new()));
+    assert!(stage.is_running("host-2", "keeps-db-1"));
+    assert_eq!(stage.fleet.docker_text("host-2", &["exec", "keeps-db-1", "ls", "/data"]), "");
+    stage.is_settled().await;
+}
