@@ -34,7 +34,7 @@ use crate::observe::images;
 use crate::parse::{self, Kind};
 use crate::placement::{self, Placement};
 use crate::plan::brake::Braked;
-use crate::plan::lost::{self, OfStack};
+use crate::plan::lost::{self, Lost};
 use crate::plan::memo::Facts;
 use crate::plan::want::{self, Want};
 use crate::plan::{self, Plan, brake, offline};
@@ -112,8 +112,8 @@ pub struct Pass {
     pub previous: Mapping,
     /// Volumes whose data may stay behind.
     pub leave_volumes: BTreeSet<(StackSlug, VolumeName)>,
-    /// Volumes that are not where they were, and that may be begun anew.
-    pub given_up: BTreeSet<OfStack>,
+    /// Volumes that are not where they were and that nobody gave up: the ledger remembers them.
+    pub lost_volumes: Lost,
     pub placement: Placement,
     pub world: World,
     pub before: BTreeMap<StackSlug, Arc<Stack>>,
@@ -225,8 +225,16 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         closed: &closed,
         seen: &seen,
     });
+    // Without a look at the hosts nothing is known to be gone.
+    let lost_volumes = match look {
+        Look::Hosts => {
+            let lost = lost::all(&ledger, &wants, &world);
+            acknowledge::still_lost(site, &revision, &ledger, lost, &wants).await
+        }
+        Look::Offline => Lost::new(),
+    };
     let (ledger, unrecorded_hosts) = match look {
-        Look::Hosts => with_first_facts(site, ledger, &desired, &world, &wants, &owner, context),
+        Look::Hosts => with_first_facts(site, ledger, &desired, &world, &lost_volumes, &owner, context),
         Look::Offline => (ledger, BTreeSet::new()),
     };
     let previous = previous::mapping(&ledger, &world, &owner, &desired.inventory);
@@ -251,17 +259,18 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
             });
         }
     }
-    let lost = lost::all(&ledger, &wants, &world);
-    let given_up = acknowledge::empty_volumes(site, &revision, &ledger, lost).await;
-    let ledger = lost::given_up(ledger, &given_up);
     if look == Look::Offline {
         let wanted = stacks.iter().map(|(slug, stack)| (slug, stack.as_ref()));
         offline::furnish(&mut world, &ledger, &placement.mapping, wanted);
     }
+    let known = match look {
+        Look::Hosts => lost::known(Arc::clone(&ledger), &lost_volumes, &world),
+        Look::Offline => Arc::clone(&ledger),
+    };
     site.memo.look(&Facts {
         owner: &owner,
         inventory: &desired.inventory,
-        ledger: &ledger,
+        ledger: &known,
         wants: &wants,
         before: &before,
         placement: &placement,
@@ -283,7 +292,7 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         inventory: &desired.inventory,
         placement: &placement,
         world: &world,
-        ledger: &ledger,
+        ledger: &known,
         before: &before,
         owner: &owner,
         policy: &site.config.policy,
@@ -321,7 +330,7 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
         wants,
         previous,
         leave_volumes,
-        given_up,
+        lost_volumes,
         placement,
         world,
         before,
@@ -384,7 +393,7 @@ fn with_first_facts(
     ledger: Arc<Ledger>,
     desired: &Desired,
     world: &World,
-    wants: &BTreeMap<StackSlug, Want>,
+    lost_volumes: &Lost,
     owner: &str,
     context: &Context,
 ) -> (Arc<Ledger>, BTreeSet<crate::name::HostName>) {
@@ -404,8 +413,7 @@ fn with_first_facts(
         owner,
         used: &site.used,
         lost: &context.lost,
-        wants,
-        given_up: &BTreeSet::new(),
+        lost_volumes,
     });
     let mut known = ledger.as_ref().clone();
     known.hosts.extend(records.into_iter().filter(|(host, _)| unrecorded.contains(host)));

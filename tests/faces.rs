@@ -423,7 +423,7 @@ fn a_hold_names_every_host_and_what_lifts_it() {
         Hold::VolumeLost {
             instance: id("db", 2),
             host: host("host-1"),
-            volume: VolumeName::new("data").expect("a name"),
+            volumes: ["data", "wal"].map(|name| VolumeName::new(name).expect("a name")).into(),
         },
     ];
     check_plan("hold", &of_shop(StackPlan { content: Some(Digest::of(b"the shop")), holds, ..StackPlan::default() }));

@@ -99,8 +99,7 @@ pub async fn pass(
         owner: &pass.owner,
         used: &site.used,
         lost,
-        wants: &pass.wants,
-        given_up: &pass.given_up,
+        lost_volumes: &pass.lost_volumes,
     });
     let hosts_changed = hosts != ledger.hosts && pass.desired.inventory.wrong.is_empty();
     if records.is_empty() && !hosts_changed {
@@ -191,13 +190,15 @@ pub async fn end(
     let records = BTreeMap::from([(done.stack.clone(), record)]);
     let hosts = hosts::with_new_volumes(&ledger.hosts, &done.world, &hand.owner);
     let hosts = Some(hosts).filter(|hosts| hosts != &ledger.hosts);
+    // Something newer may have been begun meanwhile.
+    let deployed = ledger.head.as_ref().or(Some(&hand.revision));
     let change = Change {
         owner: hand.owner.clone(),
         page: Some(page_after(read, &ledger, &records, hosts.as_ref())),
         records,
         hosts,
         message: message.clone(),
-        trailers: trailers(site, &hand.revision, Some(&hand.revision), None, result, ledger.commit.as_ref()),
+        trailers: trailers(site, &hand.revision, deployed, None, result, ledger.commit.as_ref()),
     };
     let revision = site.ledger.commit(change).await?;
     Ok(revision.map(|revision| Written { revision, message, hosts_changed: false, notes }))

@@ -186,7 +186,8 @@ fn tell(repository: &Repository, asked: &Asked) -> Result<History, LedgerError> 
         }
         at_once = (2 * at_once).min(MOST_AT_ONCE);
         let changes = || steps.iter().flat_map(|step| &step.changes);
-        let is_enough = told.entries.len() + changes().count() >= most;
+        let tells = |step: &Step<'_>| step.changes.len() + usize::from(!matches!(step.quiet, QuietChange::None));
+        let is_enough = told.entries.len() + steps.iter().map(tells).sum::<usize>() >= most;
         // While others read what these say, this one finds those beneath.
         found = records.read_ahead(changes(), || match is_enough {
             true => Ok(Vec::new()),

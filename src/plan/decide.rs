@@ -318,10 +318,11 @@ fn instance<'a>(
     }
     if bucket.brings_up()
         && let Some(EngineView::Seen(seen)) = input.world.engines.get(endpoint)
-        && let Some(volume) = lost::of_service(input.ledger, scene.stack, service, &placed.host, seen)
     {
-        let (host, volume) = (placed.host.clone(), volume.clone());
-        return Err(Some(Hold::VolumeLost { instance: id.clone(), host, volume }));
+        let volumes = lost::of_service(input.ledger, scene.stack, service, &placed.host, seen);
+        if !volumes.is_empty() {
+            return Err(Some(Hold::VolumeLost { instance: id.clone(), host: placed.host.clone(), volumes }));
+        }
     }
     let before = if olds.iter().any(|f| f.runs()) { Before::Something } else { Before::Nothing };
     let network = scene.stack.network.name.as_str();

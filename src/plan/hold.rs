@@ -57,11 +57,11 @@ pub enum Hold {
         volume: String,
         by: String,
     },
-    /// It ran there with the volume, and the host has none of that name any more.
+    /// The host had these volumes, and has none of their names any more.
     VolumeLost {
         instance: InstanceId,
         host: HostName,
-        volume: VolumeName,
+        volumes: Vec<VolumeName>,
     },
     ImageUnresolved {
         instance: InstanceId,
@@ -375,13 +375,18 @@ impl fmt::Display for Hold {
                     "{instance} would write to the volume {volume} on {host} beside {by}, which is to let go of it first"
                 )
             }
-            Self::VolumeLost { instance, host, volume } => write!(
-                f,
-                "{instance} ran on {host} with the volume {volume}, and {host} has none of that name any more: its engine lost \
-                 its data, or its endpoint leads to another machine; bring that back, or, to begin anew with an empty volume, \
-                 push a commit (an empty one will do) with the line\n  Bayplan-Empty-Volume: {}/{volume}",
-                instance.stack
-            ),
+            Self::VolumeLost { instance, host, volumes } => {
+                let names: Vec<&str> = volumes.iter().map(VolumeName::as_str).collect();
+                write!(
+                    f,
+                    "{instance} needs what {host} had in {}, which is not there any more: its engine lost its data, or its \
+                     endpoint leads to another machine; bring that back, or, to begin anew with nothing in it, push a commit \
+                     (an empty one will do) with the {}",
+                    names.join(" and "),
+                    if names.len() == 1 { "line" } else { "lines" }
+                )?;
+                names.iter().try_for_each(|name| write!(f, "\n  Bayplan-Empty-Volume: {}/{name}", instance.stack))
+            }
             Self::ImageUnresolved { instance, host, image, why } => {
                 write!(f, "{instance}: the image {image} is not to be had on {host}: {why}")
             }

@@ -3,13 +3,14 @@
 //! Counted are commits that are reachable from the head and newer than the records concerned: an old word for an old
 //! removal must not serve twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::record::Ledger;
 use crate::name::{InstanceId, Revision, StackSlug, VolumeName};
 use crate::placement::Placement;
 use crate::plan::brake::Braked;
-use crate::plan::lost::OfStack;
+use crate::plan::lost::{self, Lost};
+use crate::plan::want::Want;
 use crate::reconcile::site::Site;
 
 const ALLOW_REMOVAL: &str = "Bayplan-Allow-Removal";
@@ -37,25 +38,32 @@ pub async fn left_volumes(
     values.iter().filter_map(pair).collect()
 }
 
-/// Of these volumes that are not where they were, those that may be begun anew. Counted are commits that are newer than what
-/// was deployed last, so that no word serves twice: a stack's revision stays when a commit changes none of its files.
-pub async fn empty_volumes(
+/// What is lost and was not given up. Counted are commits that are newer than what was deployed last, so that no word serves
+/// twice: a stack's revision stays when a commit changes none of its files.
+pub async fn still_lost(
     site: &Site,
     head: &Revision,
     ledger: &Ledger,
-    lost: BTreeSet<OfStack>,
-) -> BTreeSet<OfStack> {
+    mut lost: Lost,
+    wants: &BTreeMap<StackSlug, Want>,
+) -> Lost {
     if lost.is_empty() {
         return lost;
     }
-    let said = match site.source.trailers(head, ledger.head.as_ref()).await {
+    let said: BTreeSet<String> = match site.source.trailers(head, ledger.head.as_ref()).await {
         Ok(trailers) => trailers.into_iter().filter(|t| t.key == EMPTY_VOLUME).map(|t| t.value).collect(),
         Err(error) => {
             tracing::warn!(%error, "the newest commits cannot be read for acknowledgements");
             BTreeSet::new()
         }
     };
-    lost.into_iter().filter(|(stack, volume)| said.contains(&format!("{stack}/{volume}"))).collect()
+    let asked = lost::of_stacks(&lost, wants).into_iter();
+    let is_said = |(stack, volume): &(StackSlug, VolumeName)| said.contains(&format!("{stack}/{volume}"));
+    let given_up: BTreeSet<VolumeName> = asked.filter(is_said).map(|(_, volume)| volume).collect();
+    for volumes in lost.values_mut() {
+        volumes.retain(|volume| !given_up.contains(volume));
+    }
+    lost
 }
 
 /// The values of a trailer in commits that are newer than the records of all these instances. A commit that cannot be

@@ -10,8 +10,7 @@ use crate::model::record::{Facts, HostCondition, HostRecord, Ledger, Record, Tak
 use crate::model::request::LABEL_OWNER;
 use crate::model::world::{EngineSeen, HostView, World};
 use crate::name::{HostName, StackSlug, VolumeName};
-use crate::plan::lost::{self, OfStack};
-use crate::plan::want::Want;
+use crate::plan::lost::Lost;
 
 /// What is in use on a host: per cent of its cores and of its memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -35,9 +34,8 @@ pub struct Input<'a> {
     pub used: &'a BTreeMap<Endpoint, Use>,
     /// Hosts that did not answer for longer than `lostAfter`.
     pub lost: &'a BTreeSet<HostName>,
-    pub wants: &'a BTreeMap<StackSlug, Want>,
-    /// Volumes that are not where they were, and that a human allowed to be begun anew.
-    pub given_up: &'a BTreeSet<OfStack>,
+    /// Volumes that are not where they were, and that are not forgotten.
+    pub lost_volumes: &'a Lost,
 }
 
 pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
@@ -68,14 +66,8 @@ pub fn records(input: &Input<'_>) -> BTreeMap<HostName, HostRecord> {
                     host.endpoint.as_ref().and_then(|endpoint| input.used.get(endpoint)),
                 ));
                 record.taken = taken(seen, input.owner);
-                let there = volumes(seen, input.owner);
-                // What is not there any more is remembered for those who ran with it.
-                record.volumes.retain(|volume| {
-                    !there.contains(volume)
-                        && lost::is_missed(input.ledger, input.wants, &host.name, volume)
-                        && !lost::is_given_up(input.ledger, input.given_up, &host.name, volume)
-                });
-                record.volumes.extend(there);
+                record.volumes = volumes(seen, input.owner);
+                record.volumes.extend(input.lost_volumes.get(&host.name).into_iter().flatten().cloned());
             }
             HostView::Unreachable(_) => {}
             // It cannot be asked, so nothing speaks against planning with it.

@@ -58,6 +58,7 @@ pub fn same_in_same_out(line: &Line, pass: &Pass) -> Verdict {
         accepted: pass.accepted.clone(),
         plan: pass.plan.clone(),
         lost: pass.lost.clone(),
+        lost_volumes: pass.lost_volumes.clone(),
     };
     let plan = line.plan(&shuffled);
     check(law, plan == pass.plan, || {

@@ -23,7 +23,7 @@ use bayplan::name::{Digest, HostName, InstanceId, Revision, StackName, StackSlug
 use bayplan::observe::images::{self, Unanswered};
 use bayplan::observe::{self, Observer};
 use bayplan::placement::{self, Placement};
-use bayplan::plan::lost::OfStack;
+use bayplan::plan::lost::{self, Lost};
 use bayplan::plan::memo::{Facts, Memo};
 use bayplan::plan::outcome::Applied;
 use bayplan::plan::step::Step;
@@ -75,6 +75,7 @@ pub struct Pass {
     pub accepted: BTreeSet<InstanceId>,
     pub plan: Plan,
     pub lost: BTreeSet<HostName>,
+    pub lost_volumes: Lost,
 }
 
 /// How the steps of a pass are carried out.
@@ -184,7 +185,8 @@ impl Line {
             last_good: &before,
             seen: &seen,
         });
-        self.write_first_facts(&desired, &world, &wants, &lost);
+        let lost_volumes = lost::all(&self.ledger, &wants, &world);
+        self.write_first_facts(&desired, &world, &lost_volumes, &lost);
         let previous = previous::mapping(&self.ledger, &world, OWNER, &desired.inventory);
         let stacks: BTreeMap<StackSlug, Arc<Stack>> =
             wants.iter().filter_map(|(slug, want)| Some((slug.clone(), want.stack()?.clone()))).collect();
@@ -195,10 +197,11 @@ impl Line {
             previous: &previous,
             leave_volumes: &BTreeSet::new(),
         });
+        let ledger = Arc::unwrap_or_clone(lost::known(Arc::new(self.ledger.clone()), &lost_volumes, &world));
         self.memo.look(&Facts {
             owner: OWNER,
             inventory: &desired.inventory,
-            ledger: &self.ledger,
+            ledger: &ledger,
             wants: &wants,
             before: &before,
             placement: &placement,
@@ -215,7 +218,7 @@ impl Line {
         images::resolve(&question, &mut world, &mut self.memo, &mut Unanswered::default()).await;
         let mut pass = Pass {
             desired,
-            ledger: self.ledger.clone(),
+            ledger,
             wants,
             placement,
             world,
@@ -223,6 +226,7 @@ impl Line {
             accepted: BTreeSet::new(),
             plan: Plan::default(),
             lost,
+            lost_volumes,
         };
         pass.accepted = self.accepted(&pass);
         let mut memo = std::mem::take(&mut self.memo);
@@ -319,14 +323,13 @@ impl Line {
         &'a self,
         desired: &'a Desired,
         world: &'a World,
-        wants: &'a BTreeMap<StackSlug, Want>,
+        lost_volumes: &'a Lost,
         lost: &'a BTreeSet<HostName>,
     ) -> hosts::Input<'a> {
         static NONE: BTreeMap<Endpoint, hosts::Use> = BTreeMap::new();
         static UNCHANGED: BTreeMap<StackSlug, Option<Record>> = BTreeMap::new();
         let (ledger, records) = (&self.ledger, &self.ledger.records);
         let inventory = &desired.inventory;
-        static NOTHING: BTreeSet<OfStack> = BTreeSet::new();
         hosts::Input {
             inventory,
             world,
@@ -336,19 +339,12 @@ impl Line {
             owner: OWNER,
             used: &NONE,
             lost,
-            wants,
-            given_up: &NOTHING,
+            lost_volumes,
         }
     }
 
-    fn write_first_facts(
-        &mut self,
-        desired: &Desired,
-        world: &World,
-        wants: &BTreeMap<StackSlug, Want>,
-        lost: &BTreeSet<HostName>,
-    ) {
-        let measured = hosts::records(&self.hosts_input(desired, world, wants, lost));
+    fn write_first_facts(&mut self, desired: &Desired, world: &World, lost_volumes: &Lost, lost: &BTreeSet<HostName>) {
+        let measured = hosts::records(&self.hosts_input(desired, world, lost_volumes, lost));
         let mut known = self.ledger.hosts.clone();
         for (host, record) in measured {
             if known.get(&host).is_none_or(|known| known.endpoint != record.endpoint) {
@@ -392,7 +388,7 @@ impl Line {
         }
         let changed = records != self.ledger.records;
         self.ledger.records = records;
-        let hosts = hosts::records(&self.hosts_input(&pass.desired, &pass.world, &pass.wants, &pass.lost));
+        let hosts = hosts::records(&self.hosts_input(&pass.desired, &pass.world, &pass.lost_volumes, &pass.lost));
         let hosts_changed = pass.desired.inventory.wrong.is_empty() && hosts != self.ledger.hosts;
         if hosts_changed {
             self.ledger.hosts = hosts;
