@@ -228,8 +228,8 @@ pub async fn pass(site: &mut Site, look: Look, context: &Context) -> Result<Pass
     // Without a look at the hosts nothing is known to be gone.
     let lost_volumes = match look {
         Look::Hosts => {
-            let lost = lost::all(&ledger, &wants, &world);
-            acknowledge::still_lost(site, &revision, &ledger, lost, &wants).await
+            let question = lost::Question { ledger: &ledger, desired: &desired, wants: &wants, world: &world };
+            acknowledge::still_lost(site, &revision, &question).await
         }
         Look::Offline => Lost::new(),
     };

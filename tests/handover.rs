@@ -9,6 +9,7 @@ mod simulated;
 #[path = "support/site.rs"]
 mod site;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bayplan::controller::once::{Outcome, WrongFiles};
@@ -351,7 +352,34 @@ async fn under_another_name_the_lost_data_is_the_same() {
             assert_eq!(stage.running(), Vec::<String>::new());
             assert!(stage.engine().holds().volumes.is_empty());
         }
+        // Once more, and what has it now never ran.
+        let paths = change.iter().map(|(path, _)| *path).chain(["stacks/shop.yaml"]);
+        let there: BTreeSet<&str> = paths.filter(|path| stage.repository.work().join(path).exists()).collect();
+        let last = one("last", "db", DATA);
+        let renamed: Vec<_> =
+            there.into_iter().map(|path| (path, "")).chain([("stacks/last.yaml", last.as_str())]).collect();
+        stage.push(&renamed).await;
+        let outcome = stage.apply().await;
+        assert!(said(&outcome).iter().any(|hold| hold.starts_with("volume-lost: last/db-1 ")), "{:?}", said(&outcome));
+        stage.repository.push("It is gone\n\nBayplan-Empty-Volume: last/data");
+        stage.apply().await;
+        assert_eq!(stage.running(), ["last-db-1"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_word_for_the_data_of_one_host_is_none_for_that_of_another() {
+    let stage = Stage { repository: Repository::new(), simulated: Simulated::new(2) };
+    stage.simulated.write_hosts(&stage.repository);
+    let on = |stack: &str, host: &str| one(stack, "db", &format!("{DATA}, targetHost: {host}"));
+    let (shop, blog) = (on("shop", "host-1"), on("blog", "host-2"));
+    stage.push(&[("stacks/shop.yaml", &shop), ("stacks/blog.yaml", &blog)]).await;
+    stage.simulated.engines.values().for_each(MemoryEngine::lose_everything);
+    assert_eq!(said(&stage.apply().await).len(), 2);
+    stage.repository.push("The shop's data is gone\n\nBayplan-Empty-Volume: shop/data");
+    let said = said(&stage.apply().await);
+    assert!(said.len() == 1 && said[0].starts_with("volume-lost: blog/db-1 needs what host-2 had"), "{said:?}");
+    assert_eq!(stage.running(), ["shop-db-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -319,7 +319,7 @@ fn instance<'a>(
     if bucket.brings_up()
         && let Some(EngineView::Seen(seen)) = input.world.engines.get(endpoint)
     {
-        let volumes = lost::of_service(input.ledger, scene.stack, service, &placed.host, seen);
+        let volumes = lost::of_service(input.ledger, scene.stack, service, (&placed.host, endpoint), seen);
         if !volumes.is_empty() {
             return Err(Some(Hold::VolumeLost { instance: id.clone(), host: placed.host.clone(), volumes }));
         }

@@ -1,5 +1,6 @@
 //! A hold: a decision not to act, with its reason and with what lifts it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ pub enum Hold {
     VolumeLost {
         instance: InstanceId,
         host: HostName,
-        volumes: Vec<VolumeName>,
+        volumes: BTreeSet<VolumeName>,
     },
     ImageUnresolved {
         instance: InstanceId,

@@ -3,14 +3,13 @@
 //! Counted are commits that are reachable from the head and newer than the records concerned: an old word for an old
 //! removal must not serve twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::model::record::Ledger;
 use crate::name::{InstanceId, Revision, StackSlug, VolumeName};
 use crate::placement::Placement;
 use crate::plan::brake::Braked;
 use crate::plan::lost::{self, Lost};
-use crate::plan::want::Want;
 use crate::reconcile::site::Site;
 
 const ALLOW_REMOVAL: &str = "Bayplan-Allow-Removal";
@@ -40,30 +39,21 @@ pub async fn left_volumes(
 
 /// What is lost and was not given up. Counted are commits that are newer than what was deployed last, so that no word serves
 /// twice: a stack's revision stays when a commit changes none of its files.
-pub async fn still_lost(
-    site: &Site,
-    head: &Revision,
-    ledger: &Ledger,
-    mut lost: Lost,
-    wants: &BTreeMap<StackSlug, Want>,
-) -> Lost {
+pub async fn still_lost(site: &Site, head: &Revision, question: &lost::Question<'_>) -> Lost {
+    let lost = lost::all(question);
     if lost.is_empty() {
         return lost;
     }
-    let said: BTreeSet<String> = match site.source.trailers(head, ledger.head.as_ref()).await {
-        Ok(trailers) => trailers.into_iter().filter(|t| t.key == EMPTY_VOLUME).map(|t| t.value).collect(),
+    match site.source.trailers(head, question.ledger.head.as_ref()).await {
+        Ok(trailers) => {
+            let said = trailers.into_iter().filter(|t| t.key == EMPTY_VOLUME).map(|t| t.value).collect();
+            lost::without(lost, &said, question)
+        }
         Err(error) => {
             tracing::warn!(%error, "the newest commits cannot be read for acknowledgements");
-            BTreeSet::new()
+            lost
         }
-    };
-    let asked = lost::of_stacks(&lost, wants).into_iter();
-    let is_said = |(stack, volume): &(StackSlug, VolumeName)| said.contains(&format!("{stack}/{volume}"));
-    let given_up: BTreeSet<VolumeName> = asked.filter(is_said).map(|(_, volume)| volume).collect();
-    for volumes in lost.values_mut() {
-        volumes.retain(|volume| !given_up.contains(volume));
     }
-    lost
 }
 
 /// The values of a trailer in commits that are newer than the records of all these instances. A commit that cannot be
@@ -76,13 +66,17 @@ async fn values(
     key: &str,
 ) -> BTreeSet<String> {
     let stacks: BTreeSet<&StackSlug> = instances.map(|id| &id.stack).collect();
-    let since: BTreeSet<&Revision> = stacks
+    let mut since: BTreeSet<&Revision> = stacks
         .iter()
         .filter_map(|slug| ledger.records.get(*slug))
         // What never ran as a whole was begun for a revision all the same.
         .filter_map(|record| record.running.as_ref().or(record.next.as_ref()))
         .map(|deployment| &deployment.revision)
         .collect();
+    if since.is_empty() {
+        // What is held from its beginning was begun for none: what was deployed last is as old.
+        since.extend(&ledger.head);
+    }
     let mut common: Option<BTreeSet<String>> = None;
     for revision in since {
         let found = match site.source.trailers(head, Some(revision)).await {

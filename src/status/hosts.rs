@@ -95,7 +95,8 @@ fn is_forgotten(input: &Input<'_>, host: &Host) -> bool {
         // Nobody can ever look.
         HostView::NoEndpoint => true,
     };
-    host.status == HostStatus::Left && !has_instances(input, &host.name) && is_empty()
+    let is_missed = input.lost_volumes.contains_key(&host.name);
+    host.status == HostStatus::Left && !has_instances(input, &host.name) && !is_missed && is_empty()
 }
 
 fn has_instances(input: &Input<'_>, host: &HostName) -> bool {

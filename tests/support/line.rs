@@ -185,7 +185,8 @@ impl Line {
             last_good: &before,
             seen: &seen,
         });
-        let lost_volumes = lost::all(&self.ledger, &wants, &world);
+        let question = lost::Question { ledger: &self.ledger, desired: &desired, wants: &wants, world: &world };
+        let lost_volumes = lost::all(&question);
         self.write_first_facts(&desired, &world, &lost_volumes, &lost);
         let previous = previous::mapping(&self.ledger, &world, OWNER, &desired.inventory);
         let stacks: BTreeMap<StackSlug, Arc<Stack>> =
