@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::fleet::{self, wait_for};
-use crate::picture::{difference, picture};
+use crate::picture::{difference, picture, picture_and_marks};
 use crate::program::{LIMIT, Site, note};
 
 const PUSHES: u32 = 100;
@@ -106,7 +106,11 @@ fn after_a_hundred_kills_during_a_hundred_pushes_the_last_push_runs_and_nothing_
     assert!(locks < 10, "the ledger was left locked {locks} times");
     assert!(ended > 1 && begun >= ended + FEWEST_CUT_SHORT, "the kills missed the deployments");
 
-    let seen = picture(&site);
+    let (seen, marks) = picture_and_marks(&site);
+    // What a killed one had asked an engine to stop is stopped all the same, a second later: a new one that wants the same
+    // container by then sees it end while it waits for it, and blames what an earlier push asked for.
+    let is_by_a_stop = |why: &String| why.contains("/extra-1 on right: ") && why.contains("it exited with code ");
+    assert!(marks.len() < 5 && marks.iter().all(is_by_a_stop), "{marks:#?}");
     site.check_repositories().expect("the repository is whole");
     let planned = site.run_to_end(&["plan", "--exit-code"], &[]);
     assert_eq!(planned.code(), Some(0), "{}", planned.said);
