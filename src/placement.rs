@@ -25,7 +25,7 @@
 
 pub mod account;
 pub mod assent;
-mod bonds;
+pub mod bonds;
 mod choose;
 mod datacenter;
 mod fleet;

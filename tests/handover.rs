@@ -293,7 +293,7 @@ async fn a_service_does_not_begin_on_an_empty_volume_where_its_data_was_until_so
         // Who has looked before the loss must not believe it, and what is seen after it must make nobody forget.
         let mut site = stage.site().await;
         assert_eq!(said(&site::apply(&mut site, WrongFiles::Refuse).await), Vec::<String>::new());
-        stage.engine().lose_everything();
+        stage.engine().lose_data();
         for _ in 0..2 {
             let outcome = site::apply(&mut site, WrongFiles::Refuse).await;
             let said = said(&outcome);
@@ -320,12 +320,12 @@ async fn a_service_does_not_begin_on_an_empty_volume_where_its_data_was_until_so
 async fn a_volume_that_is_brought_back_needs_no_word_nor_one_that_nobody_wants_any_more() {
     let stage = Stage::new();
     stage.push(&[("stacks/shop.yaml", &one("shop", "db", DATA))]).await;
-    stage.engine().lose_everything();
+    stage.engine().lose_data();
     stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: a"))]).await;
     assert_eq!(stage.running(), ["shop-db-1"]);
     let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "db", DATA))]).await;
     assert_eq!((said(&outcome), stage.running()), (Vec::new(), vec!["shop-db-1".to_owned()]), "it was forgotten");
-    stage.engine().lose_everything();
+    stage.engine().lose_data();
     assert_eq!(said(&stage.apply().await).len(), 1);
     // Somebody restores it, by hand and so without our labels.
     stage.engine().add_volume("data");
@@ -343,7 +343,7 @@ async fn under_another_name_the_lost_data_is_the_same() {
     for change in after {
         let stage = Stage::new();
         stage.push(&[("stacks/shop.yaml", &one("shop", "db", DATA))]).await;
-        stage.engine().lose_everything();
+        stage.engine().lose_data();
         stage.push(change).await;
         for _ in 0..3 {
             // Whatever is recorded meanwhile of who had it before.
@@ -374,7 +374,7 @@ async fn a_word_for_the_data_of_one_host_is_none_for_that_of_another() {
     let on = |stack: &str, host: &str| one(stack, "db", &format!("{DATA}, targetHost: {host}"));
     let (shop, blog) = (on("shop", "host-1"), on("blog", "host-2"));
     stage.push(&[("stacks/shop.yaml", &shop), ("stacks/blog.yaml", &blog)]).await;
-    stage.simulated.engines.values().for_each(MemoryEngine::lose_everything);
+    stage.simulated.engines.values().for_each(MemoryEngine::lose_data);
     assert_eq!(said(&stage.apply().await).len(), 2);
     stage.repository.push("The shop's data is gone\n\nBayplan-Empty-Volume: shop/data");
     let said = said(&stage.apply().await);
@@ -387,7 +387,7 @@ async fn all_that_a_service_lost_is_named_at_once_and_given_up_at_once() {
     let stage = Stage::new();
     let both = "volumeMounts: [{source: data, target: /data}, {source: wal, target: /wal}]";
     stage.push(&[("stacks/shop.yaml", &one("shop", "db", both))]).await;
-    stage.engine().lose_everything();
+    stage.engine().lose_data();
     let held = said(&stage.apply().await).concat();
     let lines: Vec<&str> = held.lines().skip(1).map(str::trim).collect();
     assert_eq!(lines, ["Bayplan-Empty-Volume: shop/data", "Bayplan-Empty-Volume: shop/wal"], "{held}");

@@ -85,8 +85,8 @@ pub(super) fn together(stack: &Stack) -> Vec<Vec<usize>> {
     sets
 }
 
-/// A volume is local unless its driver is another one than `local`.
-pub(super) fn local_volumes<'a>(stack: &'a Stack, service: &'a Service) -> impl Iterator<Item = &'a VolumeName> {
+/// The volumes of a service that its host keeps: those of the driver `local`.
+pub fn local_volumes<'a>(stack: &'a Stack, service: &'a Service) -> impl Iterator<Item = &'a VolumeName> {
     service.mounts.iter().filter_map(|mount| match &mount.source {
         MountSource::Volume(name) => {
             stack.volumes.get(name).is_none_or(|volume| volume.driver == "local").then_some(name)

@@ -14,9 +14,10 @@ use crate::model::desired::Desired;
 use crate::model::host::Endpoint;
 use crate::model::record::{HostRecord, Ledger, Record};
 use crate::model::request::LABEL_OWNER;
-use crate::model::stack::{MountSource, Service, Stack};
+use crate::model::stack::{Service, Stack};
 use crate::model::world::{EngineSeen, HostView, VolumeSeen, World};
 use crate::name::{HostName, StackSlug, VolumeName};
+use crate::placement::bonds::local_volumes;
 use crate::plan::want::Want;
 
 /// By host, volumes that are remembered though nothing there shows that they are ours: they are gone, or they are back
@@ -101,7 +102,7 @@ pub fn of_service(
             record.volumes.contains(volume) && (name == host || record.endpoint.as_ref() == Some(endpoint))
         })
     };
-    mounted(stack, service).filter(|volume| is_gone(volume) && had(volume)).cloned().collect()
+    local_volumes(stack, service).filter(|volume| is_gone(volume) && had(volume)).cloned().collect()
 }
 
 /// Whether somebody asks for a volume whose data was here, and not elsewhere.
@@ -147,7 +148,7 @@ fn ran_with(record: &Record, stack: &Stack, host: &HostName, volume: &VolumeName
     let deployments = record.running.iter().chain(&record.next);
     let here = deployments.flat_map(|deployment| &deployment.instances).filter(|(_, instance)| instance.host == *host);
     let mut services = here.map(|(id, _)| stack.service(id.service.as_str()));
-    services.any(|service| service.is_none_or(|service| mounted(stack, service).any(|name| name == volume)))
+    services.any(|service| service.is_none_or(|service| local_volumes(stack, service).any(|name| name == volume)))
 }
 
 fn has_instances(record: &Record, host: &HostName) -> bool {
@@ -160,15 +161,5 @@ fn by_name(seen: &EngineSeen) -> BTreeMap<&str, &VolumeSeen> {
 }
 
 fn asks_for(stack: &Stack, volume: &VolumeName) -> bool {
-    stack.services.iter().any(|service| mounted(stack, service).any(|name| name == volume))
-}
-
-/// What another driver keeps is not kept by the host.
-fn mounted<'s>(stack: &'s Stack, service: &'s Service) -> impl Iterator<Item = &'s VolumeName> {
-    service.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume(name) => {
-            stack.volumes.get(name).is_none_or(|volume| volume.driver == "local").then_some(name)
-        }
-        MountSource::Bind(_) | MountSource::Tmpfs => None,
-    })
+    stack.services.iter().any(|service| local_volumes(stack, service).any(|name| name == volume))
 }

@@ -116,11 +116,10 @@ impl MemoryEngine {
         self.with(|machine, _| machine.volumes.insert(name.to_owned(), volume));
     }
 
-    /// The engine comes back on an empty disk, or its endpoint leads to another machine: only the images are there.
-    pub fn lose_everything(&self) {
+    /// All containers and volumes go. The networks stay: one that is missing would be noticed, and hide what is not.
+    pub fn lose_data(&self) {
         self.with(|machine, _| {
             machine.containers.clear();
-            machine.networks.clear();
             machine.volumes.clear();
         });
     }

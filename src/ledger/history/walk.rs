@@ -90,6 +90,7 @@ impl<'r> Walk<'r> {
         parents.iter().for_each(|parent| self.see(parent));
         Ok(Some((commit, parents)))
     }
+
     /// The next of the commits, at most so many, with what they say otherwise. Empty: that was all.
     pub(super) fn steps(&mut self, most: usize, asked: &Asked) -> Result<Vec<Step<'r>>, LedgerError> {
         let mut steps = Vec::new();
