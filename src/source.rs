@@ -16,6 +16,7 @@ pub(crate) mod history;
 pub(crate) mod home;
 pub(crate) mod local;
 pub(crate) mod locks;
+pub(crate) mod moving;
 pub mod authored;
 mod carry;
 mod location;

@@ -13,11 +13,11 @@ use super::{
     COMMITTER, Change, HOSTS, LedgerCommit, LedgerError, PAGE, STACKS, Told, convert, failed, local_ref, told_by,
     tracking_ref,
 };
-use crate::failpoint::{self, Call, Side};
 use crate::model::record::Ledger;
 use crate::name::{Revision, StackSlug};
 use crate::source::commit_at;
 use crate::source::history::trailers_of;
+use crate::source::moving::{Expected, Unmoved, move_reference};
 
 const FILE_MODE: i32 = 0o100_644;
 const FOLDER_MODE: i32 = 0o040_000;
@@ -143,24 +143,16 @@ pub(super) fn write_commit(
 
 /// Moves the local branch, but only from where it was seen.
 pub(super) fn swap(repository: &Repository, from: Option<Oid>, to: Oid) -> Result<(), LedgerError> {
-    failpoint::reach(Side::Before, Call::Git("move ledger"));
     swap_ref(repository, &local_ref(), from, to)
 }
 
 /// Moves a reference, but only from where it was seen.
 pub(super) fn swap_ref(repository: &Repository, name: &str, from: Option<Oid>, to: Oid) -> Result<(), LedgerError> {
-    let expected = from.unwrap_or(Oid::ZERO_SHA1);
-    let Err(error) = repository.reference_matching(name, to, true, expected, "ledger") else {
-        return Ok(());
-    };
-    let code = error.code();
-    if matches!(code, ErrorCode::Modified | ErrorCode::Exists | ErrorCode::NotFound) {
-        Err(LedgerError::Race)
-    } else if code == ErrorCode::Locked {
-        Err(LedgerError::Locked { path: repository.commondir().join(format!("{name}.lock")) })
-    } else {
-        Err(failed(&format!("move {name}"))(error))
-    }
+    move_reference(repository, name, Expected::from(from), to, "ledger").map_err(|unmoved| match unmoved {
+        Unmoved::Elsewhere => LedgerError::Race,
+        Unmoved::Locked { path, .. } => LedgerError::Locked { path },
+        Unmoved::Failed(error) => failed(&format!("move {name}"))(error),
+    })
 }
 
 pub(super) fn log(repository: &Repository, limit: usize) -> Result<Vec<LedgerCommit>, LedgerError> {

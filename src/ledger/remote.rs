@@ -12,6 +12,7 @@ use git2::{ErrorCode, Oid, Repository};
 use super::{Inner, LedgerError, Pushed, branch, failed, join, local_ref, tracking_ref, with};
 use crate::source::damage::{behind_failed_git, seen};
 use crate::source::git::{last_lines, run, run_to_end};
+use crate::source::moving::{Expected, Unmoved, move_reference};
 use crate::source::{REMOTE, SourceError};
 
 /// A server that has not answered by then will not do so for the sake of a few seconds more.
@@ -103,10 +104,12 @@ async fn push_once(ledger: &Arc<Inner>, line: Line) -> Result<Pushed, LedgerErro
     let done = run_to_end(git_dir, &arguments, line.limit).await?;
     if done.success {
         let note = move |inner: &Inner| {
-            inner
-                .repository()?
-                .reference(&(line.tracking)(), local, true, "ledger pushed")
-                .map_err(failed("note what was pushed"))?;
+            let noted = (line.tracking)();
+            let moved = move_reference(&*inner.repository()?, &noted, Expected::Anywhere, local, "ledger pushed");
+            moved.map_err(|unmoved| match unmoved {
+                Unmoved::Elsewhere => LedgerError::Race,
+                Unmoved::Locked { source, .. } | Unmoved::Failed(source) => failed("note what was pushed")(source),
+            })?;
             Ok(Pushed::Done)
         };
         return with(ledger, note).await;

@@ -13,6 +13,7 @@ use git2::build::TreeUpdateBuilder;
 use git2::{ErrorCode, FileMode, Oid, Repository};
 
 use super::git::run;
+use super::moving::{Expected, Unmoved, move_reference};
 use super::{Door, Inner, REMOTE, Source, SourceError, find_commit, reading, revision, with};
 use crate::name::Revision;
 
@@ -172,22 +173,21 @@ fn put(
         Onto::Watched { or } => {
             if !is_checked_out(repository, &local(watched)) {
                 let (commit_id, head) = (id(commit)?, id(head)?);
-                let swapped = repository.reference_matching(&local(watched), commit_id, true, head, "rollback");
-                return match swapped {
-                    Ok(_) => Ok(Ok(Restored::Watched { commit: commit.clone() })),
-                    Err(error) if error.code() == ErrorCode::Modified => Ok(Err(Blocked::Moved(watched.to_owned()))),
-                    Err(error) => Err(moving()(error)),
+                return match move_reference(repository, &local(watched), Expected::At(head), commit_id, "rollback") {
+                    Ok(()) => Ok(Ok(Restored::Watched { commit: commit.clone() })),
+                    Err(Unmoved::Elsewhere) => Ok(Err(Blocked::Moved(watched.to_owned()))),
+                    Err(Unmoved::Locked { source, .. } | Unmoved::Failed(source)) => Err(moving()(source)),
                 };
             }
             (or, true)
         }
     };
     let (commit, branch) = (commit.clone(), new_branch.clone());
-    match repository.reference(&local(new_branch), id(&commit)?, false, "rollback") {
-        Ok(_) if is_checked_out => Ok(Ok(Restored::CheckedOut { commit, branch })),
-        Ok(_) => Ok(Ok(Restored::NewBranch { commit, branch })),
-        Err(error) if error.code() == ErrorCode::Exists => Ok(Err(Blocked::Taken(branch))),
-        Err(error) => Err(moving()(error)),
+    match move_reference(repository, &local(new_branch), Expected::Nowhere, id(&commit)?, "rollback") {
+        Ok(()) if is_checked_out => Ok(Ok(Restored::CheckedOut { commit, branch })),
+        Ok(()) => Ok(Ok(Restored::NewBranch { commit, branch })),
+        Err(Unmoved::Elsewhere) => Ok(Err(Blocked::Taken(branch))),
+        Err(Unmoved::Locked { source, .. } | Unmoved::Failed(source)) => Err(moving()(source)),
     }
 }
 

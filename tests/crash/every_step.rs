@@ -144,7 +144,7 @@ fn is_change(point: &str) -> bool {
         "engine pull",
         "engine remove image",
         "ledger commit",
-        "git move ledger",
+        "git move reference",
         "git fetch",
         "git push",
         "ledger remote push",
@@ -209,7 +209,8 @@ fn with_crash(site: &Site<'_>, scenario: &Scenario, reference: &Reference, point
     if wrong.is_empty() {
         return Outcome::Same;
     }
-    Outcome::Wrong(format!("{}\nthe first start said:\n{}\nthe second:\n{}", wrong.join("\n"), first.said, second.said))
+    // The difference is the longest, and whoever shows only the beginning shows why.
+    Outcome::Wrong(format!("the first start said:\n{}\nthe second:\n{}\n{}", first.said, second.said, wrong.join("\n")))
 }
 
 /// Starts the program that may die; one that goes on for ever is stopped when it has done its work.

@@ -1,6 +1,7 @@
 //! A mirror that is damaged, locked or full, and a repository of the user's that is.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -344,6 +345,98 @@ async fn a_lock_in_a_repository_of_the_user_is_never_removed() {
     let error = ledger.commit(change(&[record("blog", "host-1")])).await.unwrap_err();
     assert!(error.to_string().contains("remove that file") && error.to_string().contains("status.lock"), "{error}");
     assert!(lock.exists());
+}
+
+/// What one of us says beforehand who is killed while the ledger's branch is locked.
+struct Killed {
+    repo: Repo,
+    ledger: StatusBranch,
+    lock: PathBuf,
+    claim: PathBuf,
+}
+
+impl Killed {
+    async fn new() -> Self {
+        let repo = Repo::bare();
+        let ledger = ledger::open(&repo.source().await).await.unwrap();
+        ledger.commit(change(&[record("shop", "host-1")])).await.unwrap();
+        let lock = repo.path.join("refs/heads/bayplan/status.lock");
+        let claim = repo.path.join("bayplan.moving");
+        assert_eq!(fs::read(&claim).unwrap(), b"", "nobody moves anything");
+        fs::write(&lock, "").unwrap();
+        Self { repo, ledger, lock, claim }
+    }
+
+    fn says(&self, lock: &str) {
+        fs::write(&self.claim, format!("refs/heads/bayplan/status\n{lock}\n")).unwrap();
+    }
+
+    fn number(&self) -> u64 {
+        fs::metadata(&self.lock).unwrap().ino()
+    }
+
+    async fn commits(&self) -> Result<(), LedgerError> {
+        self.ledger.commit(change(&[record("blog", "host-1")])).await.map(drop)
+    }
+
+    fn is_well(&self) {
+        assert!(!self.lock.exists());
+        assert_eq!(fs::read(&self.claim).unwrap(), b"");
+        self.repo.git(&["fsck", "--strict"]);
+    }
+}
+
+#[tokio::test]
+async fn the_lock_of_one_of_us_who_was_killed_is_removed_at_once() {
+    let killed = Killed::new().await;
+    killed.says(&killed.number().to_string());
+    killed.commits().await.unwrap();
+    killed.is_well();
+}
+
+#[tokio::test]
+async fn a_lock_that_was_only_announced_is_removed_when_nobody_works_under_it() {
+    let killed = Killed::new().await;
+    killed.says("");
+    killed.commits().await.unwrap();
+    killed.is_well();
+}
+
+#[tokio::test]
+async fn a_lock_of_another_program_stays_beside_what_was_said_of_ours() {
+    let killed = Killed::new().await;
+    killed.says(&(killed.number() + 1).to_string());
+    let error = killed.commits().await.unwrap_err();
+    assert!(matches!(&error, LedgerError::Locked { path } if *path == killed.lock), "{error}");
+    assert!(killed.lock.exists());
+}
+
+#[tokio::test]
+async fn a_lock_of_one_of_us_who_lives_stays() {
+    let killed = Killed::new().await;
+    killed.says(&killed.number().to_string());
+    let alive = fs::File::open(&killed.claim).unwrap();
+    alive.lock().unwrap();
+    let error = killed.commits().await.unwrap_err();
+    assert!(matches!(error, LedgerError::Locked { .. }) && killed.lock.exists(), "{error}");
+    // It is killed.
+    drop(alive);
+    killed.commits().await.unwrap();
+    killed.is_well();
+}
+
+#[tokio::test]
+async fn whoever_said_something_that_cannot_be_read_hinders_nobody() {
+    let killed = Killed::new().await;
+    let outside = killed.repo.path.join("outside.lock");
+    for said in ["../outside\n1\n", "refs/heads/../../outside\n\n", "\u{0}\n", "refs/heads/bayplan/status"] {
+        fs::write(&outside, "").unwrap();
+        fs::write(&killed.claim, said).unwrap();
+        fs::remove_file(&killed.lock).unwrap();
+        killed.ledger.commit(change(&[record(&format!("s{}", said.len()), "host-1")])).await.unwrap().unwrap();
+        assert!(outside.exists(), "{said:?}");
+        fs::write(&killed.lock, "").unwrap();
+    }
 }
 
 fn git_in(mirror: &Mirror, arguments: &[&str]) -> String {
