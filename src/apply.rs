@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, EngineError, Engines, ExecRequest, Logins, RegistryLogin};
+use crate::model::world::State;
 use crate::name::image::ImageRef;
 use crate::name::{HostName, StackSlug};
 use crate::observe::words::{self, Words};
@@ -146,10 +147,10 @@ impl Work {
                 Err(error) => return Err(refused_start(engine.as_ref(), container, error).await),
             },
             // A wait changes nothing: who asks for something else, or for an end, need not wait for it too.
-            Act::AwaitHealthy { container, gate, .. } => tokio::select! {
+            Act::AwaitHealthy { container, gate, of } => tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(Came::GivenUp),
-                healthy = health::await_healthy(engine.as_ref(), container, gate) => healthy?,
+                healthy = health::await_healthy(engine.as_ref(), container, gate, *of) => healthy?,
             },
             Act::RunAction(action) => run_action(engine.as_ref(), action).await?,
             Act::TakeName { container, network, aliases } => {
@@ -284,7 +285,13 @@ async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Troub
         None => format!("the action {} did not end within {} s", action.action, action.timeout.as_secs()),
     };
     let log = outcome.output.lines().map(str::to_owned).collect();
-    Err(Trouble { verdict: Verdict::BadContent, why, log })
+    let verdict = if runs(engine, &action.container).await { Verdict::BadContent } else { Verdict::Stubborn };
+    Err(Trouble { verdict, why, log })
+}
+
+/// Whether a container runs still: what ends with it was perhaps cut off.
+async fn runs(engine: &dyn Engine, container: &str) -> bool {
+    engine.container(container).await.is_ok_and(|detail| detail.is_some_and(|detail| detail.state() == State::Running))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

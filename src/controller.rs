@@ -17,6 +17,8 @@ mod steady;
 mod trigger;
 mod write;
 
+use std::time::Duration;
+
 use crate::apply::Progress;
 use crate::model::record::StackStatus;
 use crate::name::{Revision, StackSlug};
@@ -32,6 +34,11 @@ pub enum Event {
     PassFailed(String),
     Progress(Progress),
     Ended(Ended),
+    /// What failed may pass: it is tried again after this time.
+    TriesAgain {
+        stack: StackSlug,
+        after: Duration,
+    },
     /// The ledger has a new commit.
     Committed {
         revision: Revision,

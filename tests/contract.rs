@@ -56,6 +56,7 @@ contract! {
     an_address_that_the_machine_does_not_have_is_a_port_that_cannot_be_had,
     what_is_already_so_is_fine,
     a_running_container_is_not_removed,
+    a_stop_goes_on_though_who_asked_is_gone,
     the_list_knows_at_once_what_was_done,
     a_network_made_twice_is_one_with_a_small_subnet,
     a_network_in_use_is_not_removed,
@@ -201,6 +202,14 @@ async fn a_running_container_is_not_removed(lab: Lab) {
     let error = lab.engine.remove(&id).await.expect_err("it runs");
     assert!(matches!(error, EngineError::Refused { .. }), "{}: {error:?}", lab.what);
     assert_eq!(lab.state(&id).await, State::Running, "{}", lab.what);
+}
+
+async fn a_stop_goes_on_though_who_asked_is_gone(lab: Lab) {
+    let id = lab.run(&lab.request_that_stays("a").await).await;
+    let asked = lab.engine.stop(&id, Duration::from_secs(2));
+    tokio::time::timeout(Duration::from_secs(1), asked).await.expect_err("it does not end by itself");
+    assert_eq!(lab.state(&id).await, State::Running, "{}", lab.what);
+    lab.wait_for_state(&id, State::Exited { code: 137 }).await;
 }
 
 async fn a_network_made_twice_is_one_with_a_small_subnet(lab: Lab) {

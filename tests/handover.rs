@@ -12,6 +12,7 @@ mod site;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bayplan::controller::Ended;
 use bayplan::controller::once::{Outcome, WrongFiles};
 use bayplan::engine::memory::MemoryEngine;
 use bayplan::engine::memory::faults::{Call, Fault, Times, Which};
@@ -87,8 +88,12 @@ fn gaps(outcome: &Outcome) -> String {
     changes.map(|change| format!("{}: {}\n", change.instance, change.gap)).collect()
 }
 
+fn ended<'o>(outcome: &'o Outcome, stack: &str) -> Option<&'o Ended> {
+    outcome.ended.get(&StackSlug::new(stack).expect("a slug"))
+}
+
 fn status(outcome: &Outcome, stack: &str) -> Option<StackStatus> {
-    outcome.ended.get(&StackSlug::new(stack).expect("a slug")).and_then(|ended| ended.status)
+    ended(outcome, stack).and_then(|ended| ended.status)
 }
 
 fn one(stack: &str, service: &str, more: &str) -> String {
@@ -189,10 +194,40 @@ async fn what_an_engine_cannot_start_in_the_same_words_twice_is_taken_back() {
     stage.push(&[("stacks/shop.yaml", &one("shop", "db", port))]).await;
     let bad = one("shop", "db", port).replace("db:1", "typo:1");
     let outcome = stage.push(&[("stacks/shop.yaml", &bad)]).await;
-    assert_eq!(status(&outcome, "shop"), Some(StackStatus::Degraded), "an engine may be wrong once");
-    let outcome = stage.apply().await;
     assert_eq!(status(&outcome, "shop"), Some(StackStatus::RolledBack), "{:#?}", outcome.ended);
+    assert_eq!(
+        ended(&outcome, "shop").map(|ended| ended.failures.len()),
+        Some(2),
+        "an engine may be wrong once: {:#?}",
+        outcome.ended
+    );
     assert_eq!(stage.running(), ["shop-db-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_once_is_tried_again_before_apply_ends() {
+    for call in [Call::Pull, Call::Create, Call::Start, Call::SetAliases, Call::Stop, Call::Remove, Call::Rename] {
+        let stage = Stage::new();
+        stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: a"))]).await;
+        stage.engine().fault(Fault::ReplyLost, Which::Only(call), Times::Next(1));
+        let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: b"))]).await;
+        assert_eq!(status(&outcome, "shop"), Some(StackStatus::Running), "{call:?}: {:#?}", outcome.ended);
+        assert!(outcome.last.plan.is_empty() && stage.running() == ["shop-db-1"], "{call:?}: {:?}", stage.running());
+        assert!(!stage.repository.ledger("status/shop.json").contains("badContent"), "{call:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_on_failing_is_given_up_by_apply_and_blames_nothing() {
+    let stage = Stage::new();
+    stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: a"))]).await;
+    stage.engine().fault(Fault::Fail("the disk is gone".to_owned()), Which::Only(Call::Start), Times::UntilLifted);
+    let outcome = stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: b"))]).await;
+    assert_eq!(status(&outcome, "shop"), Some(StackStatus::Degraded), "{:#?}", outcome.ended);
+    assert_eq!(ended(&outcome, "shop").map(|ended| ended.failures.len()), Some(3), "{:#?}", outcome.ended);
+    stage.engine().lift_all();
+    assert_eq!(status(&stage.apply().await, "shop"), Some(StackStatus::Running));
+    assert!(!stage.repository.ledger("status/shop.json").contains("badContent"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ use crate::engine::{ContainerDetail, Engine, ExecRequest, Locality};
 use crate::model::world::{Health, State};
 use crate::plan::health::{ASK_EVERY, Ask, Completion, HealthGate, Probe, Way};
 use crate::plan::outcome::Verdict;
+use crate::plan::step::Awaited;
 
 /// The first questions come faster: most services are up within a moment, and a person waits.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -30,17 +31,22 @@ enum Answer {
 }
 
 /// Asks until the gate is satisfied, for at most its deadline.
-pub(super) async fn await_healthy(engine: &dyn Engine, container: &str, gate: &HealthGate) -> Result<(), Trouble> {
-    match timeout(gate.deadline, watch(engine, container, gate)).await {
+pub(super) async fn await_healthy(
+    engine: &dyn Engine,
+    container: &str,
+    gate: &HealthGate,
+    of: Awaited,
+) -> Result<(), Trouble> {
+    match timeout(gate.deadline, watch(engine, container, gate, of)).await {
         Ok(verdict) => verdict,
         Err(_) => {
             let why = format!("it was not healthy within {} s", gate.deadline.as_secs());
-            Err(bad(engine, container, why).await)
+            Err(trouble(engine, container, Verdict::BadContent, why).await)
         }
     }
 }
 
-async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate) -> Result<(), Trouble> {
+async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate, of: Awaited) -> Result<(), Trouble> {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut healthy_since = None;
@@ -56,7 +62,9 @@ async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate) -> Resul
         let known = *restarts.get_or_insert(detail.restarts);
         match condition(&detail, gate, known) {
             Condition::Completed => return Ok(()),
-            Condition::Failed(why) => return Err(bad(engine, container, why).await),
+            Condition::Ended(why) => return Err(trouble(engine, container, of_an_end(of), why).await),
+            Condition::Unhealthy(why) => return Err(trouble(engine, container, of_bad_health(of), why).await),
+            Condition::Restarted(why) => return Err(trouble(engine, container, Verdict::BadContent, why).await),
             Condition::Up => {}
         }
         match ask(engine, container, &detail, gate).await {
@@ -66,15 +74,17 @@ async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate) -> Resul
                     return Ok(());
                 }
             }
+            // It may have been asked to end, and then it will have soon.
+            Answer::NotYet(_) if healthy_since.is_some() && of == Awaited::Found => healthy_since = None,
             Answer::NotYet(why) if healthy_since.is_some() => {
                 let why = format!("it was healthy and is not any more: {why}");
-                return Err(bad(engine, container, why).await);
+                return Err(trouble(engine, container, Verdict::BadContent, why).await);
             }
             Answer::NotAsked(_) if healthy_since.is_some() => {}
             Answer::NotYet(why) | Answer::Silence(why) | Answer::NotAsked(why) => {
                 if gate.patience.is_some_and(|patience| begun.elapsed() >= patience) {
                     let why = format!("it was not healthy within {} s: {why}", begun.elapsed().as_secs());
-                    return Err(bad(engine, container, why).await);
+                    return Err(trouble(engine, container, Verdict::BadContent, why).await);
                 }
             }
         }
@@ -87,7 +97,26 @@ async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate) -> Resul
 enum Condition {
     Up,
     Completed,
-    Failed(String),
+    /// It does not run any more, and nobody starts it again.
+    Ended(String),
+    Unhealthy(String),
+    Restarted(String),
+}
+
+/// One that was found will be started by the next plan, and then has to prove itself: it cannot end like this twice.
+fn of_an_end(of: Awaited) -> Verdict {
+    match of {
+        Awaited::New | Awaited::Required => Verdict::BadContent,
+        Awaited::Found => Verdict::Transient,
+    }
+}
+
+/// One that was found may fail its checks because it is ending; next time it has ended, or is as it was.
+fn of_bad_health(of: Awaited) -> Verdict {
+    match of {
+        Awaited::New | Awaited::Required => Verdict::BadContent,
+        Awaited::Found => Verdict::Stubborn,
+    }
 }
 
 /// Whether it waits for that or has it behind it depends on the moment of the look, and must not change what is recorded.
@@ -96,12 +125,12 @@ const STARTED_AGAIN: &str = "it exited and was started again";
 fn condition(detail: &ContainerDetail, gate: &HealthGate, known_restarts: u64) -> Condition {
     match detail.state() {
         State::Exited { code: 0 } if gate.completion == Completion::Healthy => Condition::Completed,
-        State::Exited { code } => Condition::Failed(with_error(format!("it exited with code {code}"), &detail.error)),
-        State::Restarting => Condition::Failed(with_error(STARTED_AGAIN.to_owned(), &detail.error)),
-        State::Dead | State::Removing => Condition::Failed("it is being removed".to_owned()),
-        State::Running if detail.restarts > known_restarts => Condition::Failed(STARTED_AGAIN.to_owned()),
+        State::Exited { code } => Condition::Ended(with_error(format!("it exited with code {code}"), &detail.error)),
+        State::Restarting => Condition::Restarted(with_error(STARTED_AGAIN.to_owned(), &detail.error)),
+        State::Dead | State::Removing => Condition::Ended("it is being removed".to_owned()),
+        State::Running if detail.restarts > known_restarts => Condition::Restarted(STARTED_AGAIN.to_owned()),
         State::Running if detail.health() == Health::Unhealthy && matches!(gate.probe, Probe::Engine { .. }) => {
-            Condition::Failed(with_error("its health check failed".to_owned(), detail.last_probe.trim()))
+            Condition::Unhealthy(with_error("its health check failed".to_owned(), detail.last_probe.trim()))
         }
         State::Running | State::Created | State::Paused => Condition::Up,
     }
@@ -111,9 +140,9 @@ fn with_error(what: String, error: &str) -> String {
     if error.is_empty() { what } else { format!("{what}: {error}") }
 }
 
-async fn bad(engine: &dyn Engine, container: &str, why: String) -> Trouble {
+async fn trouble(engine: &dyn Engine, container: &str, verdict: Verdict, why: String) -> Trouble {
     let words = last_words(engine, container).await;
-    Trouble { verdict: Verdict::BadContent, why: words.clean(why), log: words.lines }
+    Trouble { verdict, why: words.clean(why), log: words.lines }
 }
 
 async fn ask(engine: &dyn Engine, container: &str, detail: &ContainerDetail, gate: &HealthGate) -> Answer {

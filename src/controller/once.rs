@@ -1,10 +1,11 @@
 //! Settles the fleet once: passes and applies, until nothing is left to do or what is left cannot be done now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::hand::{Done, InHand};
@@ -12,11 +13,17 @@ use crate::controller::notes::{Noted, Notes};
 use crate::controller::{Ended, Event, trigger, write};
 use crate::moment::Seconds;
 use crate::name::{Digest, StackSlug};
+use crate::plan::outcome::Verdict;
 use crate::reconcile::site::Site;
 use crate::reconcile::{self, Context, Look, Pass, PassError};
 
 /// A new deployment, the way back from it, and the end of an interrupted one make three; one more is a loop.
 const MOST_ROUNDS: u32 = 4;
+
+/// What failed and may pass is tried again this often; whoever called waits too, and may call again.
+const MOST_REPEATS: u32 = 2;
+/// Before the first repeat; before the second it is twice as long.
+const REPEAT_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -82,6 +89,7 @@ pub async fn once(
     let mut first = None;
     let mut told = Told { events, ended: BTreeMap::new(), noted: Vec::new() };
     let mut rounds: BTreeMap<StackSlug, u32> = BTreeMap::new();
+    let mut repeats: BTreeMap<StackSlug, u32> = BTreeMap::new();
     let mut given_up: BTreeSet<StackSlug> = BTreeSet::new();
     let mut looks = 0;
     loop {
@@ -140,7 +148,6 @@ pub async fn once(
         let (progress, mut reports) = mpsc::unbounded_channel();
         let mut hands = JoinSet::new();
         for (slug, hand) in &begun {
-            *rounds.entry(slug.clone()).or_default() += 1;
             hands.spawn(hand.work(slug, site, progress.clone()));
         }
         drop(progress);
@@ -151,15 +158,27 @@ pub async fn once(
             }
         });
         let read = write::Read::of(&pass);
+        let mut pause = Duration::ZERO;
         while let Some(done) = hands.join_next().await {
             let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             let hand = &begun[&done.stack];
-            let is_retried = finish(site, &read, hand, &done, &mut told).await?;
-            if !is_retried {
-                given_up.insert(done.stack.clone());
+            let stack = done.stack.clone();
+            match finish(site, &read, hand, &done, &mut told).await? {
+                Next::Round => *rounds.entry(stack).or_default() += 1,
+                Next::Repeat if repeats.get(&stack).is_none_or(|repeats| *repeats < MOST_REPEATS) => {
+                    let repeat = repeats.entry(stack.clone()).or_default();
+                    *repeat += 1;
+                    let after = REPEAT_AFTER * *repeat;
+                    pause = pause.max(after);
+                    let _ = events.send(Event::TriesAgain { stack, after });
+                }
+                Next::Repeat | Next::Nothing => {
+                    given_up.insert(stack);
+                }
             }
         }
         relaying.await.expect("relaying does not panic");
+        let _ = timeout(pause, stop.cancelled()).await;
         first.get_or_insert(pass);
     }
 }
@@ -180,14 +199,23 @@ fn begun(
         .collect()
 }
 
-/// Writes how a stack ended. Says whether another round makes sense: after a success, and to go back from bad content.
+/// What makes sense after a stack has ended.
+enum Next {
+    /// Another look: after a success, and to go back from bad content.
+    Round,
+    /// The same again, for what was in the way may pass.
+    Repeat,
+    Nothing,
+}
+
+/// Writes how a stack ended. Says what makes sense then.
 async fn finish(
     site: &mut Site,
     read: &write::Read,
     hand: &InHand,
     done: &Done,
     told: &mut Told<'_>,
-) -> Result<bool, PassError> {
+) -> Result<Next, PassError> {
     for step in &hand.plan.steps {
         site.observer.forget(&step.endpoint);
     }
@@ -209,7 +237,12 @@ async fn finish(
     entry.status = status;
     entry.failures.extend(done.applied.failures.iter().cloned());
     let _ = told.events.send(Event::Ended(entry.clone()));
-    Ok(newly_bad || done.applied.failures.is_empty())
+    let failures = &done.applied.failures;
+    Ok(match newly_bad || failures.is_empty() {
+        true => Next::Round,
+        false if failures.iter().all(|failure| failure.verdict != Verdict::BadContent) => Next::Repeat,
+        false => Next::Nothing,
+    })
 }
 
 impl Told<'_> {

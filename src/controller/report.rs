@@ -40,6 +40,7 @@ impl Reports {
             Event::PassFailed(_)
             | Event::Progress(_)
             | Event::Committed { .. }
+            | Event::TriesAgain { .. }
             | Event::OtherController(_)
             | Event::FetchFailed(_)
             | Event::FetchedAgain

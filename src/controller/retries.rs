@@ -35,16 +35,24 @@ pub enum End {
 }
 
 impl Retries {
-    /// Takes in how the steps of a plan for this content ended.
-    pub fn ended(&mut self, stack: &StackSlug, end: End, content: Option<Digest>, plan: &StackPlan, now: Instant) {
+    /// Takes in how the steps of a plan for this content ended. Gives the time until the same is tried again.
+    pub fn ended(
+        &mut self,
+        stack: &StackSlug,
+        end: End,
+        content: Option<Digest>,
+        plan: &StackPlan,
+        now: Instant,
+    ) -> Duration {
         let steps = digest(plan);
         let again = |last: &&Retry| match end {
             End::Failed => last.end == End::Failed || last.steps == steps,
             End::Done => last.steps == steps,
         };
         let tries = self.0.get(stack).filter(again).map_or(1, |last| last.tries + 1);
-        let at = now + pause(tries, stack.as_str());
-        self.0.insert(stack.clone(), Retry { tries, at, content, steps, end });
+        let after = pause(tries, stack.as_str());
+        self.0.insert(stack.clone(), Retry { tries, at: now + after, content, steps, end });
+        after
     }
 
     pub fn may_begin(&self, stack: &StackSlug, content: Option<&Digest>, plan: &StackPlan, now: Instant) -> bool {

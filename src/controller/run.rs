@@ -368,9 +368,12 @@ impl Run<'_> {
         let failed = done.applied.failures.iter().any(|f| f.verdict == Verdict::Transient || !newly_bad);
         let end = if failed { retries::End::Failed } else { retries::End::Done };
         let content = hand.want.stack().map(|stack| stack.content.clone());
-        self.retries.ended(&done.stack, end, content, &hand.plan, Instant::now());
+        let after = self.retries.ended(&done.stack, end, content, &hand.plan, Instant::now());
         let failures = done.applied.failures.clone();
         self.tell(Event::Ended(Ended { stack: done.stack.clone(), status, failures }));
+        if failed {
+            self.tell(Event::TriesAgain { stack: done.stack.clone(), after });
+        }
         Ok(())
     }
 

@@ -299,21 +299,12 @@ impl Engine for MemoryEngine {
     }
 
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
-        let takes = self
-            .call(Call::Stop, id, deadline::stop(grace), |machine, _| {
-                let found = machine.find(id);
-                let up = found.filter(|c| matches!(c.life.phase, Phase::Running { .. } | Phase::Waiting { .. }));
-                Ok(up.map(|c| (c.id.clone(), c.life.script.stops_in, c.life.script.stop_code)))
-            })
-            .await?;
-        let Some((id, takes, code)) = takes else { return Ok(()) };
-        sleep(takes.min(grace)).await;
-        self.with(|machine, _| {
-            let is_up = |phase: Phase| matches!(phase, Phase::Running { .. } | Phase::Waiting { .. });
-            if machine.find(&id).is_some_and(|c| is_up(c.life.phase)) {
-                machine.end(&id, if takes <= grace { code } else { 137 });
-            }
-        });
+        let limit = deadline::stop(grace);
+        let takes = self.call(Call::Stop, id, limit, |machine, now| Ok(machine.begin_to_stop(id, grace, now))).await?;
+        if let Some(takes) = takes {
+            sleep(takes).await;
+            self.with(|_, _| ());
+        }
         Ok(())
     }
 

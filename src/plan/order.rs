@@ -233,7 +233,8 @@ impl<'a> Line<'a> {
             start = Some(index);
             after = Steps::from([index]);
         }
-        let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone(), of: Awaited::New };
+        let of = if start.is_some() { Awaited::New } else { Awaited::Found };
+        let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone(), of };
         let index = self.push(one, act, after, "what follows builds on it");
         (start, Some(index))
     }

@@ -29,6 +29,9 @@ pub const SOON: Duration = Duration::from_secs(20);
 
 pub const OWNER: &str = "contract";
 
+/// In memory, an image that has to be killed.
+const STAYS: &str = "bayplan-test/stays:1";
+
 /// One engine to try a sentence on.
 pub struct Lab {
     pub engine: Arc<dyn Engine>,
@@ -111,6 +114,7 @@ fn memory_lab() -> Lab {
     engine.load("bayplan-test/unhealthy:1", unhealthy);
     let slow = ImageScript::runs().with_health_check();
     engine.load("bayplan-test/slow:1", slow.healthy_after(Duration::from_secs(2)));
+    engine.load(STAYS, ImageScript::runs().stops_in(Duration::MAX));
     let pushed = registry.push("registry:5000/web:1", web(1));
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     engine.set_addresses([address].into());
@@ -201,6 +205,18 @@ impl Lab {
             settings: Settings::default(),
             cpu_limit: None,
             memory_limit: None,
+        }
+    }
+
+    /// A container that does not end when it is asked to.
+    pub async fn request_that_stays(&self, name: &str) -> ContainerRequest {
+        match self.behind {
+            Behind::Memory(_) => self.request(name, "stays").await,
+            Behind::Fleet { .. } => {
+                let mut request = self.request(name, "web").await;
+                request.settings.stop_signal = Some("SIGCONT".to_owned());
+                request
+            }
         }
     }
 

@@ -15,24 +15,8 @@ use crate::witness;
 
 /// Everything of the site.
 pub fn picture(site: &Site<'_>) -> String {
-    of(site, ledger(site))
-}
-
-/// The same without what the ledger remembers of content that failed, and why that did.
-pub fn picture_and_marks(site: &Site<'_>) -> (String, Vec<String>) {
-    let mut ledger = ledger(site);
-    let mut marks = Vec::new();
-    for file in &mut ledger {
-        let removed = file["file"].as_object_mut().and_then(|record| record.remove("badContent"));
-        let removed = removed.as_ref().and_then(Value::as_array).into_iter().flatten();
-        marks.extend(removed.map(|mark| mark["reason"].as_str().unwrap_or_default().to_owned()));
-    }
-    (of(site, ledger), marks)
-}
-
-fn of(site: &Site<'_>, ledger: Vec<Value>) -> String {
     let hosts: Vec<Value> = site.names().iter().map(|(role, host)| on_host(site, role, host)).collect();
-    let whole = json!({ "hosts": hosts, "ledger": ledger });
+    let whole = json!({ "hosts": hosts, "ledger": ledger(site) });
     let text = serde_json::to_string_pretty(&whole).expect("JSON can be written");
     with_roles(site, &with_ordinals(&without_names(site, &text)))
 }

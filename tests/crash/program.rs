@@ -190,11 +190,6 @@ impl<'f> Site<'f> {
         all
     }
 
-    /// Does what the message asks of an operator, after a kill while the ledger's branch was locked. Says how often that was.
-    pub fn remove_ledger_lock(&self) -> u32 {
-        fs::remove_file(self.repository.bare().join("refs/heads/bayplan/status.lock")).map_or(0, |()| 1)
-    }
-
     /// What is broken in a repository, or which locks were left in one.
     pub fn check_repositories(&self) -> Result<(), String> {
         for repository in self.repositories() {

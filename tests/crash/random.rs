@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::fleet::{self, wait_for};
-use crate::picture::{difference, picture, picture_and_marks};
+use crate::picture::{difference, picture};
 use crate::program::{LIMIT, Site, note};
 
 const PUSHES: u32 = 100;
@@ -80,37 +80,26 @@ fn after_a_hundred_kills_during_a_hundred_pushes_the_last_push_runs_and_nothing_
         longest_life = u64::try_from(begun.elapsed().as_millis() * 3 / 2).expect("seconds").min(LONGEST_LIFE);
     }
     let mut chance = Chance(0x5eed_0000_0001);
-    let mut locks = 0;
     let mut service = site.start(&["run"], &[]);
     for push in 1..=PUSHES {
         site.push(Some(&stack(push)));
         // This is the fault and not a wait: it dies wherever it is then.
         thread::sleep(Duration::from_millis(chance.below(longest_life)));
         service.kill();
-        locks += site.remove_ledger_lock();
         service = site.start(&["run"], &[]);
     }
     wait_for("the last push to run", LIMIT, || site.runs(&site.last_push));
-    service.kill();
-    locks += site.remove_ledger_lock();
+    service.stop();
     let log = site.repository.ledger_log();
     let count = |word: &str| log.iter().filter(|line| line.contains(word)).count();
     let (begun, ended) = (count("Deploying ") - 2, count(" runs at ").saturating_sub(2));
     note(&format!(
-        "crash: {PUSHES} kills during {PUSHES} pushes in {} s; {begun} deployments were begun and {ended} ended; the ledger was left locked \
-         {locks} times",
+        "crash: {PUSHES} kills during {PUSHES} pushes in {} s; {begun} deployments were begun and {ended} ended",
         started.elapsed().as_secs()
     ));
-    // Killed within the tenth of a millisecond in which a reference is locked: the lock is somebody's until an operator says
-    // that it is not, in a repository that others write to, too.
-    assert!(locks < 10, "the ledger was left locked {locks} times");
     assert!(ended > 1 && begun >= ended + FEWEST_CUT_SHORT, "the kills missed the deployments");
 
-    let (seen, marks) = picture_and_marks(&site);
-    // What a killed one had asked an engine to stop is stopped all the same, a second later: a new one that wants the same
-    // container by then sees it end while it waits for it, and blames what an earlier push asked for.
-    let is_by_a_stop = |why: &String| why.contains("/extra-1 on right: ") && why.contains("it exited with code ");
-    assert!(marks.len() < 5 && marks.iter().all(is_by_a_stop), "{marks:#?}");
+    let seen = picture(&site);
     site.check_repositories().expect("the repository is whole");
     let planned = site.run_to_end(&["plan", "--exit-code"], &[]);
     assert_eq!(planned.code(), Some(0), "{}", planned.said);

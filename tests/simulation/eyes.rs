@@ -328,6 +328,7 @@ impl Inside {
                 self.note(silent(&format!("{ended:?}")));
                 self.tell(|| format!("{controller} {} ended as {:?}", ended.stack, ended.status));
             }
+            Event::TriesAgain { .. } => {}
             Event::Committed { message, .. } => {
                 self.note(silent(message));
                 self.tell(|| format!("{controller} wrote: {message}"));
@@ -335,7 +336,8 @@ impl Inside {
             Event::OtherController(other) => {
                 self.counts.others_seen += 1;
                 self.note(silent(other));
-                self.tell(|| format!("{controller} sees another: {other}"));
+                // Its name is another one each time that the story is told.
+                self.tell(|| format!("{controller} sees another"));
             }
             Event::PushFailed(why) | Event::FetchFailed(why) => {
                 self.note(silent(why));

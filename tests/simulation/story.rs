@@ -9,7 +9,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::time::Duration;
 
-use crate::shape::{self, Edit, Repo};
+use crate::shape::{self, Edit, Image, Repo};
 
 #[derive(Debug, Clone)]
 pub struct Story {
@@ -17,6 +17,14 @@ pub struct Story {
     pub place: Place,
     pub turns: Vec<Turn>,
     pub end: End,
+    pub content: Content,
+}
+
+/// Whether anything that is committed, or that happens to it, may be said to be bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    MayFail,
+    Works,
 }
 
 /// Where controllers read the repository.
@@ -139,8 +147,38 @@ impl Strategies {
         let turns = proptest::collection::vec(turn, 1..=8);
         let end = prop_oneof![3 => Just(End::Anew), 1 => Just(End::GoesOn)];
         let story = (shape::repos(shape::images()), select(vec![Place::Here, Place::Mirrors]), turns, end);
-        Self(story.prop_map(|(repo, place, turns, end)| Story { repo, place, turns, end }).boxed())
+        Self(
+            story
+                .prop_map(|(repo, place, turns, end)| Story { repo, place, turns, end, content: Content::MayFail })
+                .boxed(),
+        )
     }
+
+    /// Content that works, pushed again and again while controllers are killed, and nothing else: nobody may blame it.
+    pub fn of_killed_controllers() -> Self {
+        let turn = (pushes_and_kills(), pauses()).prop_map(|(event, pause)| Turn { event, pause });
+        let turns = proptest::collection::vec(turn, 4..=16);
+        let story = (shape::repos(shape::good_images()), turns);
+        let whole = |(repo, turns)| {
+            let (place, end, content) = (Place::Here, End::Anew, Content::Works);
+            Story { repo, place, turns, end, content }
+        };
+        Self(story.prop_map(whole).boxed())
+    }
+}
+
+fn pushes_and_kills() -> BoxedStrategy<Event> {
+    let at = || (0u8..3, 0u8..4);
+    prop_oneof![
+        // Few versions: what is replaced now is asked for again soon.
+        6 => (at(), 0u8..2).prop_map(|((s, n), version)| Event::Commit(Edit::Image(s, n, Image::Good(version)))),
+        1 => (at(), shape::good_images()).prop_map(|((s, n), image)| Event::Commit(Edit::Image(s, n, image))),
+        1 => (at(), 1u32..=3).prop_map(|((s, n), replicas)| Event::Commit(Edit::Replicas(s, n, replicas))),
+        3 => (0u64..120).prop_map(|polls| Event::DieAfterPolls(0, polls)),
+        3 => (0u64..120).prop_map(|moments| Event::DieAfterMoments(0, moments)),
+        1 => Just(Event::Restart(0)),
+    ]
+    .boxed()
 }
 
 /// Short ones fall into the middle of a deployment.

@@ -64,6 +64,7 @@ impl Watch {
                 // Before the first push there is no commit to look at, and that is as it should be.
                 Event::PassFailed(_)
                 | Event::Committed { .. }
+                | Event::TriesAgain { .. }
                 | Event::OtherController(_)
                 | Event::FetchFailed(_)
                 | Event::FetchedAgain
@@ -94,6 +95,7 @@ impl Watch {
                 Event::FetchFailed(why) => last_failure = format!("; the last fetch failed: {why}"),
                 Event::Progress(_)
                 | Event::Committed { .. }
+                | Event::TriesAgain { .. }
                 | Event::OtherController(_)
                 | Event::FetchedAgain
                 | Event::PushFailed(_)

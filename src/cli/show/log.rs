@@ -32,6 +32,9 @@ impl Logged {
                     }
                 }
             }
+            Event::TriesAgain { stack, after } => {
+                tracing::info!(%stack, seconds = after.as_secs(), "the stack is tried again");
+            }
             Event::PassFailed(_)
             | Event::Progress(_)
             | Event::OtherController(_)

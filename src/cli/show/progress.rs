@@ -60,6 +60,9 @@ impl Narrator {
             Event::PassFailed(why) => self.pass_failed(why),
             Event::Progress(progress) => self.progress(progress),
             Event::Ended(ended) => self::ended(ended),
+            Event::TriesAgain { stack, after } => {
+                format!("{} is tried again in {} s\n", painted(STRONG, stack), after.as_secs())
+            }
             Event::Committed { revision, message } => {
                 let subject = message.lines().next().unwrap_or_default();
                 format!("{} {}  {}\n", painted(FAINT, "ledger"), painted(FAINT, revision.short()), plain(subject))
@@ -199,6 +202,9 @@ pub fn json(event: &Event, branch: &str) -> String {
         Event::PassFailed(why) => line("pass-failed", json!({"why": why})),
         Event::Progress(progress) => line("progress", progress_json(progress)),
         Event::Ended(ended) => line("ended", ended_json(ended)),
+        Event::TriesAgain { stack, after } => {
+            line("tries-again", json!({"stack": stack.as_str(), "afterSeconds": after.as_secs()}))
+        }
         Event::Committed { revision, message } => {
             line("committed", json!({"commit": revision.as_str(), "message": message}))
         }

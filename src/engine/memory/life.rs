@@ -20,6 +20,8 @@ pub struct Life {
     pub script: ImageScript,
     pub phase: Phase,
     pub restarts: u64,
+    /// It was asked to stop, and will have by then, with this code: whether or not who asked still listens.
+    pub stopping: Option<(Instant, i64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,7 @@ const LAST_BACKOFF: Duration = Duration::from_secs(60);
 
 impl Life {
     pub fn new(script: ImageScript) -> Self {
-        Self { script, phase: Phase::Created, restarts: 0 }
+        Self { script, phase: Phase::Created, restarts: 0, stopping: None }
     }
 
     /// As asked from outside, which forgets earlier restarts.
@@ -57,6 +59,7 @@ impl Life {
 
     fn run(&mut self, now: Instant) {
         self.phase = Phase::Running { since: now, told: Health::Starting };
+        self.stopping = None;
     }
 
     pub fn state(&self) -> State {
@@ -84,8 +87,10 @@ impl Life {
 
     /// When something happens next by itself, and what.
     fn next(&self, check: Option<&EngineHealthCheck>) -> Option<(Instant, Happening)> {
-        match self.phase {
+        let stops = self.stopping.map(|(moment, code)| (moment, Happening::Stops(code)));
+        let by_itself = match self.phase {
             Phase::Created | Phase::Exited { .. } => None,
+            Phase::Waiting { .. } if stops.is_some() => None,
             Phase::Waiting { until, .. } => Some((until, Happening::Restarts)),
             Phase::Running { since, told } => {
                 let verdicts = self.script.verdicts(check);
@@ -102,7 +107,8 @@ impl Life {
                 let exit = self.script.exit.map(|e| (since + e.after, Happening::Exits(e.code)));
                 [health, exit].into_iter().flatten().min_by_key(|(moment, _)| *moment)
             }
-        }
+        };
+        [by_itself, stops].into_iter().flatten().min_by_key(|(moment, _)| *moment)
     }
 }
 
@@ -111,6 +117,7 @@ enum Happening {
     Health(Health),
     Exits(i64),
     Restarts,
+    Stops(i64),
 }
 
 impl Machine {
@@ -137,6 +144,7 @@ impl Machine {
                 Happening::Health(health) => self.tell_health(&id, health),
                 Happening::Exits(code) => self.exit(&id, code, moment),
                 Happening::Restarts => self.start_again(&id, moment),
+                Happening::Stops(code) => self.end(&id, code),
             }
         }
         for container in self.containers.values_mut() {
@@ -160,6 +168,20 @@ impl Machine {
         self.tell(&container, &format!("health_status: {word}"), None);
     }
 
+    /// It is asked to stop. Gives how long that takes; none if there is nothing to stop.
+    pub fn begin_to_stop(&mut self, id: &str, grace: Duration, now: Instant) -> Option<Duration> {
+        let id = self.find(id).map(|container| container.id.clone())?;
+        let life = &mut self.containers.get_mut(&id)?.life;
+        if !matches!(life.phase, Phase::Running { .. } | Phase::Waiting { .. }) {
+            return None;
+        }
+        let takes = life.script.stops_in.min(grace);
+        let code = if life.script.stops_in <= grace { life.script.stop_code } else { 137 };
+        let this = (now + takes, code);
+        life.stopping = Some(life.stopping.map_or(this, |earlier| earlier.min(this)));
+        Some(takes)
+    }
+
     /// Its process ended by itself: the restart policy decides.
     pub fn exit(&mut self, id: &str, code: i64, now: Instant) {
         let Some(container) = self.containers.get(id) else {
@@ -170,6 +192,7 @@ impl Machine {
             Restart::OnFailure => code != 0,
             Restart::No => false,
         };
+        let again = again && container.life.stopping.is_none();
         self.end(id, code);
         if let Some(container) = self.containers.get_mut(id).filter(|_| again) {
             let doublings = u32::try_from(container.life.restarts).unwrap_or(u32::MAX).min(16);
@@ -184,6 +207,7 @@ impl Machine {
         let Some(container) = self.containers.get_mut(id) else {
             return;
         };
+        container.life.stopping = None;
         if let Phase::Waiting { code, .. } = container.life.phase {
             container.life.phase = Phase::Exited { code };
             return;
