@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, EngineError, Engines, ExecRequest, Logins, RegistryLogin};
@@ -259,8 +259,10 @@ async fn give_up_name(
     let detail = engine.container(container).await?;
     let answers = detail.is_some_and(|d| d.aliases.get(network).is_some_and(|names| !names.is_empty()));
     if answers {
+        let begun = Instant::now();
         engine.set_aliases(container, network, &[]).await?;
-        sleep(linger).await;
+        // Whoever asked while it was off its network asks again so much later.
+        sleep(linger + begun.elapsed()).await;
     }
     Ok(())
 }
@@ -285,11 +287,11 @@ async fn run_action(engine: &dyn Engine, action: &RunAction) -> Result<(), Troub
         None => format!("the action {} did not end within {} s", action.action, action.timeout.as_secs()),
     };
     let log = outcome.output.lines().map(str::to_owned).collect();
-    let verdict = if runs(engine, &action.container).await { Verdict::BadContent } else { Verdict::Stubborn };
-    Err(Trouble { verdict, why, log })
+    // Perhaps it was cut off.
+    let was_killed = matches!(outcome.code, Some(137 | 143)) || !runs(engine, &action.container).await;
+    Err(Trouble { verdict: if was_killed { Verdict::Stubborn } else { Verdict::BadContent }, why, log })
 }
 
-/// Whether a container runs still: what ends with it was perhaps cut off.
 async fn runs(engine: &dyn Engine, container: &str) -> bool {
     engine.container(container).await.is_ok_and(|detail| detail.is_some_and(|detail| detail.state() == State::Running))
 }

@@ -65,6 +65,9 @@ fn carry_out(cli: &Cli) -> Result<Exit, Trouble> {
 
 fn refuse_formats_of_others(cli: &Cli) -> Result<(), Trouble> {
     match (cli.global.format, &cli.command) {
+        (Format::Json, Command::Demo { .. }) => {
+            Err(Trouble::usage("`bayplan demo` is told to people; --format json is for the other commands"))
+        }
         (Format::Human | Format::Json, _)
         | (Format::Github | Format::Sarif, Command::Validate { .. })
         | (Format::Markdown, Command::Plan { .. }) => Ok(()),
@@ -125,7 +128,7 @@ async fn dispatch(global: &Global, command: &Command) -> Result<Exit, Trouble> {
             command::logs::logs(global, repo, what, until, *tail).await
         }
         Command::Schema { name } => Ok(command::schema::print(*name)),
-        Command::Init { folder, forge } => command::init::init(folder, *forge),
+        Command::Init { folder, forge } => command::init::init(global.format, folder, *forge),
         Command::Demo { keep, clean, without_docker } => {
             let engines = if *without_docker { demo::Engines::InMemory } else { demo::Engines::DockerIfThere };
             let end = match (keep, clean) {

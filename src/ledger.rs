@@ -29,8 +29,8 @@ use crate::model::record::{HostRecord, Ledger, Record};
 use crate::name::{HostName, Revision, StackSlug};
 use crate::source::damage::{is_damage, unwritable};
 use crate::source::home::{self, Handle, Home, Open, Wound};
-use crate::source::locks;
 use crate::source::{Door as SourceDoor, LEDGER_BRANCH, REMOTE, Source, SourceError, blocking};
+use crate::source::{locks, moving};
 use branch::Seen;
 
 /// The version of the files that this program writes, and the newest that it reads.
@@ -289,6 +289,21 @@ impl StatusBranch {
                 Err(LedgerError::Locked { .. }) if self.remove_stale_locks().await => {}
                 done => return done,
             }
+        }
+    }
+
+    /// Takes away the lock of one of us who was killed while it moved a branch, also one that is not the ledger's: somebody
+    /// else may wait for it. Nothing if there is none.
+    pub async fn clear_locks(&self) -> Result<(), LedgerError> {
+        match &self.0 {
+            Door::Git(inner) => {
+                with(inner, |inner| {
+                    moving::clear(&*inner.repository()?);
+                    Ok(())
+                })
+                .await
+            }
+            Door::Memory(_) => Ok(()),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::model::request::LABEL_DIGEST;
 use crate::model::stack::{OnFailure, Stack};
 use crate::model::world::{ContainerSeen, EngineView, Health, HostView, State, Unsteady, World};
 use crate::name::{HostName, InstanceId, Revision};
+use crate::plan::change::Bucket;
 use crate::plan::hold::Hold;
 use crate::plan::outcome::{Applied, Failure, Verdict};
 use crate::plan::step::Act;
@@ -54,6 +55,11 @@ pub struct Input<'a> {
 
 /// The reason of a condition that a passing failure leaves.
 const TRANSIENT: &str = "transient";
+
+/// Whether what failed last may succeed when it is tried again.
+pub fn may_pass(record: &Record) -> bool {
+    record.conditions.iter().any(|condition| condition.reason == TRANSIENT)
+}
 
 /// The record while the steps are under way: what is begun stands beside what ran.
 pub fn begin(input: &Input<'_>) -> Option<Record> {
@@ -161,7 +167,7 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
     let failures: &[Failure] = input.applied.map_or(&[], |applied| &applied.failures);
     let is_new = record.running.as_ref().is_none_or(|running| running.content != stack.content);
     let held = input.plan.holds.iter().any(Hold::holds_the_stack);
-    let failure = failures.iter().find(|f| is_bad(input, f));
+    let failure = failures.iter().find(|f| is_bad(input, f) && !ended_meanwhile(input, f, &now));
     let failure = failure.map(|f| bad_mark(stack, reason_of(f), f.instance.as_ref()));
     // A container may have ended between its last probe and this look.
     let fell = input.applied.and_then(|applied| fallen(input, stack, applied, &now));
@@ -324,6 +330,19 @@ fn is_bad(input: &Input<'_>, failure: &Failure) -> bool {
         }),
         Verdict::Transient => false,
     }
+}
+
+/// Whether another instance, which ran when the plan was made and was to go on, has ended: somebody stopped it, and what fails
+/// beside it may fail for that. The next plan starts it, and then that is no excuse any more.
+fn ended_meanwhile(input: &Input<'_>, failure: &Failure, now: &Deployment) -> bool {
+    input.plan.changes.iter().any(|change| {
+        let goes_on = match change.bucket {
+            Bucket::Keep | Bucket::TakeName | Bucket::RunAction => true,
+            Bucket::Create | Bucket::Replace | Bucket::Move | Bucket::Start | Bucket::Remove => false,
+        };
+        let health = now.instances.get(&change.instance).map(|instance| instance.health);
+        goes_on && health == Some(InstanceHealth::Stopped) && failure.instance.as_ref() != Some(&change.instance)
+    })
 }
 
 /// An instance that was brought up and does not run any more.

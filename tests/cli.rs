@@ -111,6 +111,7 @@ fn what_cannot_be_meant_ends_with_2() {
     check(&["plan", "--offline"], nowhere.path(), 2, &["is not in a Git repository"]);
     check(&["plan", "--branch", "-x"], folder.path(), 2, &[]);
     check(&["plan", "--format", "sarif"], folder.path(), 2, &["for `bayplan validate`"]);
+    check(&["demo", "--format", "json"], folder.path(), 2, &["is told to people"]);
     check(&["apply", "--allow-removal", "12"], folder.path(), 2, &["--allow-removal: `12` is not 64"]);
     check(&["logs", "nothing"], folder.path(), 2, &["there is no stack nothing"]);
     check(&["frobnicate"], folder.path(), 2, &["unrecognized subcommand"]);
@@ -125,6 +126,11 @@ fn what_init_writes_is_right() {
     check(&["init", "fleet"], folder.path(), 0, &["wrote hosts/host-1.yaml"]);
     check(&["validate", "fleet"], folder.path(), 0, &["all right: 1 stack, 1 host"]);
     check(&["init", "fleet"], folder.path(), 0, &["left as it is: hosts/host-1.yaml"]);
+    fs::remove_file(folder.path().join("fleet/hosts/host-1.yaml")).expect("it was there");
+    let said = check(&["init", "fleet", "--format", "json"], folder.path(), 0, &[]);
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(said["files"][0], serde_json::json!({"path": "hosts/host-1.yaml", "written": true}), "{said}");
+    assert_eq!(said["files"][1], serde_json::json!({"path": "stacks/hello.yaml", "written": false}), "{said}");
 }
 
 #[test]

@@ -206,7 +206,7 @@ async fn a_running_container_is_not_removed(lab: Lab) {
 
 async fn a_stop_goes_on_though_who_asked_is_gone(lab: Lab) {
     let id = lab.run(&lab.request_that_stays("a").await).await;
-    let asked = lab.engine.stop(&id, Duration::from_secs(2));
+    let asked = lab.engine.stop(&id, Duration::from_secs(15));
     tokio::time::timeout(Duration::from_secs(1), asked).await.expect_err("it does not end by itself");
     assert_eq!(lab.state(&id).await, State::Running, "{}", lab.what);
     lab.wait_for_state(&id, State::Exited { code: 137 }).await;
@@ -366,7 +366,8 @@ async fn an_image_brings_its_health_check(lab: Lab) {
         assert_eq!(by_id, Some(held), "{}", lab.what);
     }
     let slow = lab.run(&lab.request("slow", "slow").await).await;
-    assert_eq!(lab.detail(&slow).await.health(), Health::Starting, "{}", lab.what);
+    let at_first = lab.detail(&slow).await.health();
+    assert!(matches!(at_first, Health::Starting | Health::Healthy), "{}: {at_first:?}", lab.what);
     let sick = lab.run(&lab.request("sick", "unhealthy").await).await;
     let plain = lab.run(&lab.request("plain", "web").await).await;
     for (id, wanted) in [(&slow, Health::Healthy), (&sick, Health::Unhealthy), (&plain, Health::Unchecked)] {
@@ -387,7 +388,8 @@ async fn a_request_brings_its_health_check(lab: Lab) {
         start_period: Duration::from_secs(1),
     });
     let id = lab.run(&request).await;
-    assert_eq!(lab.detail(&id).await.health(), Health::Starting, "{}", lab.what);
+    let at_first = lab.detail(&id).await.health();
+    assert!(matches!(at_first, Health::Starting | Health::Healthy), "{}: {at_first:?}", lab.what);
     wait_for_health(&lab, &id, Health::Healthy).await;
 }
 
@@ -406,7 +408,7 @@ async fn an_exec_that_does_not_end_goes_on_without_us(lab: Lab) {
     let id = lab.run(&lab.request("a", "web").await).await;
     let command = ["sh", "-c", "echo begun; sleep 600"];
     let begun = Instant::now();
-    let outcome = lab.engine.exec(&id, &exec(&command, Duration::from_secs(5))).await.expect("an outcome");
+    let outcome = lab.engine.exec(&id, &exec(&command, Duration::from_secs(15))).await.expect("an outcome");
     assert_eq!((outcome.code, outcome.output.as_str()), (None, "begun\n"), "{}", lab.what);
     assert!(begun.elapsed() < Duration::from_secs(60), "{}: {:?}", lab.what, begun.elapsed());
     let running = lab.engine.commands_running(&id).await.expect("an answer");

@@ -218,6 +218,34 @@ async fn what_fails_once_is_tried_again_before_apply_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_beside_one_that_somebody_stopped_is_tried_again_before_it_is_blamed() {
+    let stage = Stage::new();
+    stage.engine().load("web:1", ImageScript::runs());
+    stage.engine().load("never:1", ImageScript::runs().never_healthy());
+    let check = "healthCheck: {type: command, command: [ok], interval: 1, timeout: 1, retries: 1, startPeriod: 1}";
+    let shop = |web: &str| {
+        let db = "{name: db, position: 1, image: 'db:1'}";
+        format!("name: shop\nitemListElement: [{db}, {{name: web, position: 2, image: '{web}', {check}}}]\n")
+    };
+    stage.push(&[("stacks/shop.yaml", &shop("web:1"))]).await;
+    let db = stage.id("shop-db-1");
+    stage.engine().forget_calls();
+    let engine = stage.engine().clone();
+    let somebody = tokio::spawn(async move {
+        while !engine.calls().iter().any(|made| made.call == Call::Start) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        engine.stop_behind(&db).expect("it runs");
+    });
+    let outcome = stage.push(&[("stacks/shop.yaml", &shop("never:1"))]).await;
+    somebody.await.expect("it is stopped");
+    assert_eq!(status(&outcome, "shop"), Some(StackStatus::RolledBack), "{:#?}", outcome.ended);
+    let failures = ended(&outcome, "shop").map(|ended| ended.failures.len());
+    assert_eq!(failures, Some(2), "once with the excuse, once without: {:#?}", outcome.ended);
+    assert_eq!(stage.running(), ["shop-db-1", "shop-web-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_goes_on_failing_is_given_up_by_apply_and_blames_nothing() {
     let stage = Stage::new();
     stage.push(&[("stacks/shop.yaml", &one("shop", "db", "user: a"))]).await;

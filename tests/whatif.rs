@@ -133,6 +133,7 @@ fn the_loss_of_any_one_host_is_survived_or_not() {
     let repository = repository();
     let folder = repository.path();
     check(folder, "survives-no.txt", &["plan", "--survives"], 4);
+    check(folder, "survives-no.md", &["plan", "--survives", "--format", "markdown"], 4);
     check(folder, "survives-no.json", &["plan", "--survives", "--format", "json"], 4);
     let web = "name: shop\nplacement: auto\nitemListElement: [{name: web, position: 1, image: 'web:1'}]\n";
     fs::write(folder.join("stacks/shop.yaml"), web).expect("a file");

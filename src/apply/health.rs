@@ -37,10 +37,14 @@ pub(super) async fn await_healthy(
     gate: &HealthGate,
     of: Awaited,
 ) -> Result<(), Trouble> {
-    match timeout(gate.deadline, watch(engine, container, gate, of)).await {
+    let limit = match of {
+        Awaited::New | Awaited::Required => gate.deadline,
+        Awaited::Found { grace } => gate.deadline.max(grace),
+    };
+    match timeout(limit, watch(engine, container, gate, of)).await {
         Ok(verdict) => verdict,
         Err(_) => {
-            let why = format!("it was not healthy within {} s", gate.deadline.as_secs());
+            let why = format!("it was not healthy within {} s", limit.as_secs());
             Err(trouble(engine, container, Verdict::BadContent, why).await)
         }
     }
@@ -49,7 +53,7 @@ pub(super) async fn await_healthy(
 async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate, of: Awaited) -> Result<(), Trouble> {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
-    let mut healthy_since = None;
+    let mut well = None::<Well>;
     let mut restarts = None;
     loop {
         let Some(detail) = engine.container(container).await? else {
@@ -59,38 +63,69 @@ async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate, of: Awai
                 log: Vec::new(),
             });
         };
+        let may_be_ending = match of {
+            Awaited::New | Awaited::Required => false,
+            Awaited::Found { grace } => begun.elapsed() <= grace,
+        };
         let known = *restarts.get_or_insert(detail.restarts);
-        match condition(&detail, gate, known) {
+        let answer = match condition(&detail, gate, known) {
+            // The next plan starts it, and then it has to prove itself.
+            Condition::Completed | Condition::Ended(_) if may_be_ending => {
+                let why = "it ended, perhaps because that was asked for before".to_owned();
+                return Err(trouble(engine, container, Verdict::Transient, why).await);
+            }
             Condition::Completed => return Ok(()),
-            Condition::Ended(why) => return Err(trouble(engine, container, of_an_end(of), why).await),
-            Condition::Unhealthy(why) => return Err(trouble(engine, container, of_bad_health(of), why).await),
-            Condition::Restarted(why) => return Err(trouble(engine, container, Verdict::BadContent, why).await),
-            Condition::Up => {}
-        }
-        match ask(engine, container, &detail, gate).await {
+            Condition::Unhealthy(why) if may_be_ending => Answer::NotYet(why),
+            Condition::Ended(why) | Condition::Unhealthy(why) | Condition::Restarted(why) => {
+                return Err(trouble(engine, container, Verdict::BadContent, why).await);
+            }
+            Condition::Up => ask(engine, container, &detail, gate).await,
+        };
+        match answer {
             Answer::Healthy => {
-                let since = *healthy_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= gate.min_healthy {
+                let well = well.get_or_insert_with(Well::default);
+                well.look();
+                if well.so_far >= gate.min_healthy {
                     return Ok(());
                 }
             }
-            // It may have been asked to end, and then it will have soon.
-            Answer::NotYet(_) if healthy_since.is_some() && of == Awaited::Found => healthy_since = None,
-            Answer::NotYet(why) if healthy_since.is_some() => {
+            Answer::NotYet(_) if may_be_ending => well = None,
+            Answer::NotYet(why) if well.is_some() => {
                 let why = format!("it was healthy and is not any more: {why}");
                 return Err(trouble(engine, container, Verdict::BadContent, why).await);
             }
-            Answer::NotAsked(_) if healthy_since.is_some() => {}
+            Answer::NotAsked(_) if well.is_some() => {}
             Answer::NotYet(why) | Answer::Silence(why) | Answer::NotAsked(why) => {
-                if gate.patience.is_some_and(|patience| begun.elapsed() >= patience) {
+                if !may_be_ending && gate.patience.is_some_and(|patience| begun.elapsed() >= patience) {
                     let why = format!("it was not healthy within {} s: {why}", begun.elapsed().as_secs());
                     return Err(trouble(engine, container, Verdict::BadContent, why).await);
                 }
             }
         }
-        let left = healthy_since.map_or(pause, |since: Instant| gate.min_healthy.saturating_sub(since.elapsed()));
-        sleep(pause.min(left.max(Duration::from_millis(10)))).await;
+        let left = well.as_ref().map_or(pause, |well| gate.min_healthy.saturating_sub(well.so_far));
+        let until_next = pause.min(left.max(Duration::from_millis(10)));
+        if let Some(well) = &mut well {
+            well.until_next = until_next;
+        }
+        sleep(until_next).await;
         pause = (pause * 2).min(ASK_EVERY);
+    }
+}
+
+/// For how long it was seen to be well. A machine that stood still between two looks has not seen it.
+#[derive(Debug, Default)]
+struct Well {
+    so_far: Duration,
+    last: Option<Instant>,
+    until_next: Duration,
+}
+
+impl Well {
+    fn look(&mut self) {
+        let now = Instant::now();
+        let since = self.last.map_or(Duration::ZERO, |last| now.duration_since(last));
+        self.so_far += since.min(self.until_next * 2);
+        self.last = Some(now);
     }
 }
 
@@ -101,22 +136,6 @@ enum Condition {
     Ended(String),
     Unhealthy(String),
     Restarted(String),
-}
-
-/// One that was found will be started by the next plan, and then has to prove itself: it cannot end like this twice.
-fn of_an_end(of: Awaited) -> Verdict {
-    match of {
-        Awaited::New | Awaited::Required => Verdict::BadContent,
-        Awaited::Found => Verdict::Transient,
-    }
-}
-
-/// One that was found may fail its checks because it is ending; next time it has ended, or is as it was.
-fn of_bad_health(of: Awaited) -> Verdict {
-    match of {
-        Awaited::New | Awaited::Required => Verdict::BadContent,
-        Awaited::Found => Verdict::Stubborn,
-    }
 }
 
 /// Whether it waits for that or has it behind it depends on the moment of the look, and must not change what is recorded.
@@ -276,4 +295,88 @@ async fn connection(address: SocketAddr, lasting: Duration) -> std::io::Result<A
         Ok(Ok(0)) | Ok(Err(_)) => Answer::NotYet(format!("{address} closes connections at once")),
         Ok(Ok(_)) | Err(_) => Answer::Healthy,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::await_healthy;
+    use crate::engine::memory::MemoryEngine;
+    use crate::engine::memory::registry::MemoryRegistry;
+    use crate::plan::health::{Ask, Completion, HealthGate, Probe, Way};
+    use crate::plan::outcome::Verdict;
+    use crate::plan::step::Awaited;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const FOUND: Awaited = Awaited::Found { grace: Duration::from_secs(10) };
+
+    fn gate(probe: Probe) -> HealthGate {
+        HealthGate {
+            probe,
+            deadline: SECOND * 300,
+            min_healthy: SECOND * 20,
+            completion: Completion::Failure,
+            timeout: SECOND,
+            patience: None,
+            advice: String::new(),
+        }
+    }
+
+    /// What is said of a container to which something happens after a time, and when.
+    async fn said(
+        gate: &HealthGate,
+        of: Awaited,
+        after: Duration,
+        happens: fn(&MemoryEngine, &str),
+    ) -> (Option<Verdict>, Duration) {
+        let engine = MemoryEngine::new("host-1", &MemoryRegistry::default());
+        let id = engine.add_foreign("web", BTreeMap::new()).expect("it runs");
+        let begun = Instant::now();
+        let waiting = await_healthy(&engine, &id, gate, of);
+        let happening = async {
+            sleep(after).await;
+            happens(&engine, &id);
+        };
+        let (said, ()) = tokio::join!(waiting, happening);
+        (said.err().map(|trouble| trouble.verdict), begun.elapsed())
+    }
+
+    fn is_stopped(engine: &MemoryEngine, id: &str) {
+        engine.stop_behind(id).expect("it runs");
+    }
+
+    fn completes(engine: &MemoryEngine, id: &str) {
+        engine.crash(id, 0).expect("it runs");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_what_was_found_is_no_fault_while_it_may_have_been_asked_for() {
+        let gate = gate(Probe::Running);
+        assert_eq!(said(&gate, FOUND, SECOND * 3, is_stopped).await.0, Some(Verdict::Transient));
+        assert_eq!(said(&gate, FOUND, SECOND * 12, is_stopped).await.0, Some(Verdict::BadContent));
+        assert_eq!(said(&gate, Awaited::New, SECOND * 3, is_stopped).await.0, Some(Verdict::BadContent));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_has_not_completed_if_it_may_have_been_stopped() {
+        let gate = HealthGate { completion: Completion::Healthy, ..gate(Probe::Running) };
+        assert_eq!(said(&gate, FOUND, SECOND * 3, completes).await.0, Some(Verdict::Transient));
+        assert_eq!(said(&gate, FOUND, SECOND * 12, completes).await.0, None);
+        assert_eq!(said(&gate, Awaited::New, SECOND * 3, completes).await.0, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_and_does_not_answer_is_bad_after_its_grace() {
+        let nowhere = Way::ContainerAddress { network: "none".to_owned(), port: 80, ask: Ask::Connection };
+        let gate = HealthGate { patience: Some(SECOND * 3), ..gate(Probe::Network(vec![nowhere])) };
+        let nothing = |_: &MemoryEngine, _: &str| {};
+        let (verdict, after) = said(&gate, FOUND, SECOND, nothing).await;
+        assert!(verdict == Some(Verdict::BadContent) && after > SECOND * 10 && after < SECOND * 12, "{after:?}");
+        let (verdict, after) = said(&gate, Awaited::New, SECOND, nothing).await;
+        assert!(verdict == Some(Verdict::BadContent) && after < SECOND * 4, "{after:?}");
+    }
 }

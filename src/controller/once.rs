@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::hand::{Done, InHand};
@@ -13,15 +13,19 @@ use crate::controller::notes::{Noted, Notes};
 use crate::controller::{Ended, Event, trigger, write};
 use crate::moment::Seconds;
 use crate::name::{Digest, StackSlug};
+use crate::observe;
 use crate::plan::outcome::Verdict;
 use crate::reconcile::site::Site;
 use crate::reconcile::{self, Context, Look, Pass, PassError};
+use crate::status;
 
 /// A new deployment, the way back from it, and the end of an interrupted one make three; one more is a loop.
 const MOST_ROUNDS: u32 = 4;
 
 /// What failed and may pass is tried again this often; whoever called waits too, and may call again.
 const MOST_REPEATS: u32 = 2;
+/// What failed only after it had waited for long is not waited for again.
+const LONGEST_REPEATED: Duration = Duration::from_secs(30);
 /// Before the first repeat; before the second it is twice as long.
 const REPEAT_AFTER: Duration = Duration::from_secs(2);
 
@@ -80,7 +84,7 @@ pub async fn once(
     events: &UnboundedSender<Event>,
     stop: &CancellationToken,
 ) -> Result<Outcome, PassError> {
-    let context = Context {
+    let mut context = Context {
         allowed_removals: options.allowed_removals.clone(),
         now: Some(clock()),
         reviewed: options.reviewed.clone(),
@@ -92,11 +96,23 @@ pub async fn once(
     let mut repeats: BTreeMap<StackSlug, u32> = BTreeMap::new();
     let mut given_up: BTreeSet<StackSlug> = BTreeSet::new();
     let mut looks = 0;
+    let mut may_knock = true;
     loop {
         let pass = reconcile::pass(site, Look::Hosts, &context).await?;
-        if options.wrong_files == WrongFiles::Refuse && pass.report.has_errors() {
-            let first = first.unwrap_or_else(|| pass.clone());
-            return Ok(Outcome { first, last: pass, ended: told.ended, refused: Some(Refused::WrongFiles) });
+        if std::mem::take(&mut may_knock) && pass.world.has_a_silent_engine() {
+            // One that did not answer just now is asked once more: here nobody looks again in a minute.
+            let answers = observe::knock(&site.engines, site.config.answer_within).await;
+            if site.observer.hear(answers) {
+                continue;
+            }
+        }
+        if first.is_none() && options.wrong_files == WrongFiles::Refuse && pass.report.has_errors() {
+            return Ok(Outcome {
+                first: pass.clone(),
+                last: pass,
+                ended: told.ended,
+                refused: Some(Refused::WrongFiles),
+            });
         }
         if first.is_none() && !pass.unrecorded_hosts.is_empty() && pass.desired.inventory.wrong.is_empty() {
             let written = write::first_facts(site, &pass).await?;
@@ -158,19 +174,24 @@ pub async fn once(
             }
         });
         let read = write::Read::of(&pass);
-        let mut pause = Duration::ZERO;
+        let begun_at = Instant::now();
+        let (mut later, mut goes_back) = (Vec::new(), false);
         while let Some(done) = hands.join_next().await {
             let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             let hand = &begun[&done.stack];
             let stack = done.stack.clone();
             match finish(site, &read, hand, &done, &mut told).await? {
-                Next::Round => *rounds.entry(stack).or_default() += 1,
-                Next::Repeat if repeats.get(&stack).is_none_or(|repeats| *repeats < MOST_REPEATS) => {
-                    let repeat = repeats.entry(stack.clone()).or_default();
-                    *repeat += 1;
-                    let after = REPEAT_AFTER * *repeat;
-                    pause = pause.max(after);
-                    let _ = events.send(Event::TriesAgain { stack, after });
+                next @ (Next::Round | Next::Back) => {
+                    goes_back |= next == Next::Back;
+                    *rounds.entry(stack.clone()).or_default() += 1;
+                    repeats.remove(&stack);
+                }
+                Next::Repeat
+                    if repeats.get(&stack).is_none_or(|repeats| *repeats < MOST_REPEATS)
+                        && begun_at.elapsed() < LONGEST_REPEATED =>
+                {
+                    *repeats.entry(stack.clone()).or_default() += 1;
+                    later.push(stack);
                 }
                 Next::Repeat | Next::Nothing => {
                     given_up.insert(stack);
@@ -178,7 +199,18 @@ pub async fn once(
             }
         }
         relaying.await.expect("relaying does not panic");
+        let longest = later.iter().map(|stack| REPEAT_AFTER * repeats[stack]).max().unwrap_or_default();
+        // What goes back does not wait for what failed beside it.
+        let pause = if goes_back { Duration::ZERO } else { longest };
+        for stack in later.iter().filter(|_| !stop.is_cancelled()) {
+            let _ = events.send(Event::TriesAgain { stack: stack.clone(), after: pause });
+        }
         let _ = timeout(pause, stop.cancelled()).await;
+        may_knock = !later.is_empty();
+        if options.reviewed.is_some() {
+            // What was pushed meanwhile was in no review.
+            context.at = Some(pass.revision.clone());
+        }
         first.get_or_insert(pass);
     }
 }
@@ -200,9 +232,12 @@ fn begun(
 }
 
 /// What makes sense after a stack has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// Another look: after a success, and to go back from bad content.
+    /// Another look, after a success.
     Round,
+    /// The way back from bad content.
+    Back,
     /// The same again, for what was in the way may pass.
     Repeat,
     Nothing,
@@ -227,6 +262,7 @@ async fn finish(
         (Some(_) | None, _) => false,
     };
     let status = record.as_ref().map(|record| record.status);
+    let is_passing = record.as_ref().is_some_and(status::may_pass);
     let written = write::end(site, read, done, hand, record).await?;
     told.committed(written);
     let entry = told.ended.entry(done.stack.clone()).or_insert_with(|| Ended {
@@ -238,10 +274,12 @@ async fn finish(
     entry.failures.extend(done.applied.failures.iter().cloned());
     let _ = told.events.send(Event::Ended(entry.clone()));
     let failures = &done.applied.failures;
-    Ok(match newly_bad || failures.is_empty() {
-        true => Next::Round,
-        false if failures.iter().all(|failure| failure.verdict != Verdict::BadContent) => Next::Repeat,
-        false => Next::Nothing,
+    let may_pass = || is_passing || failures.iter().all(|failure| failure.verdict != Verdict::BadContent);
+    Ok(match (newly_bad, failures.is_empty()) {
+        (true, _) => Next::Back,
+        (false, true) => Next::Round,
+        (false, false) if may_pass() => Next::Repeat,
+        (false, false) => Next::Nothing,
     })
 }
 

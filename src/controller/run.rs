@@ -371,7 +371,7 @@ impl Run<'_> {
         let after = self.retries.ended(&done.stack, end, content, &hand.plan, Instant::now());
         let failures = done.applied.failures.clone();
         self.tell(Event::Ended(Ended { stack: done.stack.clone(), status, failures }));
-        if failed {
+        if failed && !newly_bad && !self.shutdown.is_cancelled() {
             self.tell(Event::TriesAgain { stack: done.stack.clone(), after });
         }
         Ok(())

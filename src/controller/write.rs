@@ -53,6 +53,7 @@ pub async fn pass(
     in_hand: &BTreeMap<StackSlug, InHand>,
     lost: &BTreeSet<HostName>,
 ) -> Result<Option<Written>, LedgerError> {
+    site.ledger.clear_locks().await?;
     let ledger = site.ledger.read().await?;
     let mut records: BTreeMap<StackSlug, Option<Record>> = BTreeMap::new();
     let empty = Arc::default();

@@ -34,7 +34,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::engine::{
     ContainerDetail, Engine, EngineError, EngineEvent, ExecOutcome, ExecRequest, ImageDetail, Locality, RegistryLogin,
@@ -57,7 +57,7 @@ const STARTS_AT_ONCE: usize = 8;
 const PULLS_AT_ONCE: usize = 2;
 
 const LIST_POLL: Duration = Duration::from_millis(10);
-const LIST_POLLS: u32 = 100;
+const LIST_WITHIN: Duration = deadline::READ;
 
 /// The API library's own limit covers only the head of an answer; ours are the ones that count.
 const LIBRARY_TIMEOUT_SECONDS: u64 = 7 * 24 * 3600;
@@ -211,12 +211,13 @@ impl Docker {
     /// Waits until the list knows that a container was stopped.
     ///
     /// Engine 26 answers a stop some 5 to 60 ms before its list says `exited`, and a pass that lists in between would
-    /// see what is no longer so. After [`LIST_POLLS`] it is left at that: a full look comes every minute.
+    /// see what is no longer so. After [`LIST_WITHIN`] it is left at that: a full look comes every minute.
     async fn wait_for_list(&self, id: &str) -> Result<(), EngineError> {
         const CALL: &str = "list containers";
         let filters = HashMap::from([("id", vec![id])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        for _ in 0..LIST_POLLS {
+        let begun = Instant::now();
+        while begun.elapsed() < LIST_WITHIN {
             let work = self.api.list_containers(Some(options.clone()));
             let listed = self.ask(CALL, deadline::READ, work).await?;
             if listed.into_iter().all(|summary| answer::is_stopped(&summary)) {

@@ -54,6 +54,11 @@ impl World {
             None => HostView::NoEndpoint,
         }
     }
+
+    /// Whether any engine did not answer.
+    pub fn has_a_silent_engine(&self) -> bool {
+        self.engines.values().any(|view| matches!(view, EngineView::Unreachable(_)))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -233,7 +233,10 @@ impl<'a> Line<'a> {
             start = Some(index);
             after = Steps::from([index]);
         }
-        let of = if start.is_some() { Awaited::New } else { Awaited::Found };
+        let of = match start {
+            Some(_) => Awaited::New,
+            None => Awaited::Found { grace: grace(self.input, &one.id) },
+        };
         let act = Act::AwaitHealthy { container: one.container(), gate: one.gate.clone(), of };
         let index = self.push(one, act, after, "what follows builds on it");
         (start, Some(index))

@@ -32,8 +32,8 @@ pub struct Failure {
 pub enum Verdict {
     /// What was asked for does not work: it exited, was unhealthy, an action failed, or the engine refused it.
     BadContent,
-    /// It looks like the content's fault and may be something else once: an engine that cannot start it, the end of a
-    /// container that somebody stopped. The same again is said of the content.
+    /// It looks like the content's fault and may be something else once: an engine that cannot start it, an action that was
+    /// cut off. The same again is said of the content.
     Stubborn,
     /// The world was in the way; waiting may help.
     Transient,

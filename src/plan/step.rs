@@ -77,9 +77,9 @@ pub enum Act {
 pub enum Awaited {
     /// It is brought up now, and has to prove itself.
     New,
-    /// It was brought up by an earlier apply, of which nobody knows the end, and has to prove itself. That it ends may be
-    /// what somebody asked for who was killed since.
-    Found,
+    /// It was brought up by an earlier apply, of which nobody knows the end, and has to prove itself. Within its grace to
+    /// stop it may be ending, because somebody asked for that who was killed since.
+    Found { grace: Duration },
     /// It ran before, and something that requires it is brought up: whether it is well just now says nothing of that.
     Required,
 }
@@ -107,7 +107,7 @@ impl Act {
             | Self::CreateVolume(_)
             | Self::Create(_)
             | Self::Start { .. }
-            | Self::AwaitHealthy { of: Awaited::New | Awaited::Found, .. }
+            | Self::AwaitHealthy { of: Awaited::New | Awaited::Found { .. }, .. }
             | Self::RunAction(_) => true,
             Self::AwaitHealthy { of: Awaited::Required, .. }
             | Self::TakeName { .. }

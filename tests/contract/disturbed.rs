@@ -24,7 +24,7 @@ fn a_simulated_engine_that_hangs_ends_each_call_by_its_deadline() {
         engine.fault(Fault::Hang, Which::Every, Times::UntilLifted);
         hangs(&lab).await;
         engine.lift_all();
-        lab.engine.about().await.expect("it answers again");
+        lab.answers_again().await;
     });
 }
 
@@ -47,7 +47,7 @@ fn an_engine_that_hangs_ends_each_call_by_its_deadline() {
         .await;
         hangs(&lab).await;
         drop(hung);
-        lab.engine.about().await.expect("it answers again");
+        lab.answers_again().await;
         assert_eq!(lab.state(&id).await, State::Running, "{}", lab.what);
     });
 }
@@ -64,7 +64,7 @@ async fn hangs(lab: &Lab) {
     let error = lab.engine.about().await.expect_err("it hangs");
     assert!(matches!(error, EngineError::Timeout { .. }), "{}: {error:?}", lab.what);
     let took = begun.elapsed();
-    assert!(took < deadline::READ, "{}: {took:?}", lab.what);
+    assert!(took < deadline::CHANGE, "{}: {took:?}", lab.what);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn an_engine_that_was_killed_is_unreachable_and_found_again() {
         let error = lab.engine.containers().await.expect_err("nobody listens");
         assert!(matches!(error, EngineError::Unreachable { .. }), "{}: {error:?}", lab.what);
         drop(killed);
-        lab.engine.about().await.expect("it answers again");
+        lab.answers_again().await;
         // Whatever the policy says, some engines leave it exited; that it is still there is what counts.
         let state = lab.state(&id).await;
         assert!(matches!(state, State::Running | State::Restarting | State::Exited { .. }), "{}: {state:?}", lab.what);

@@ -25,7 +25,7 @@ use bayplan::name::{ContainerName, NetworkName, VolumeName};
 use crate::fleet::{Lease, TEST_LABEL, lease_or_leave_out};
 
 /// Long against anything that an engine does here.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 pub const OWNER: &str = "contract";
 
@@ -252,6 +252,12 @@ impl Lab {
         let all = self.engine.containers().await.expect("a list");
         let seen = all.into_iter().find(|c| c.id == id);
         seen.unwrap_or_else(|| panic!("{}: {id} is not listed", self.what)).state
+    }
+
+    /// What was stopped or killed may need more than one call's time for its first answer.
+    pub async fn answers_again(&self) {
+        self.wait_for("it to answer again", async || self.engine.about().await.map(drop).map_err(|e| e.to_string()))
+            .await;
     }
 
     pub async fn wait_for_state(&self, id: &str, state: State) {

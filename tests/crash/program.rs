@@ -22,7 +22,7 @@ use crate::witness::{self, Listed};
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long the maintenance that a fetch starts may take.
-const MAINTENANCE: Duration = Duration::from_secs(5);
+const MAINTENANCE: Duration = Duration::from_secs(30);
 
 /// Ports that one site may choose from.
 const PORTS: u32 = 10;

@@ -1,7 +1,6 @@
 //! A mirror that is damaged, locked or full, and a repository of the user's that is.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -367,12 +366,15 @@ impl Killed {
         Self { repo, ledger, lock, claim }
     }
 
-    fn says(&self, lock: &str) {
-        fs::write(&self.claim, format!("refs/heads/bayplan/status\n{lock}\n")).unwrap();
+    /// As one of us who is about to take the lock, and has it.
+    fn announces(&self) {
+        fs::remove_file(&self.lock).unwrap();
+        fs::write(&self.claim, "refs/heads/bayplan/status\n").unwrap();
+        fs::write(&self.lock, "").unwrap();
     }
 
-    fn number(&self) -> u64 {
-        fs::metadata(&self.lock).unwrap().ino()
+    fn pins(&self) {
+        fs::hard_link(&self.lock, self.repo.path.join("bayplan.pinned")).unwrap();
     }
 
     async fn commits(&self) -> Result<(), LedgerError> {
@@ -382,47 +384,109 @@ impl Killed {
     fn is_well(&self) {
         assert!(!self.lock.exists());
         assert_eq!(fs::read(&self.claim).unwrap(), b"");
+        assert!(!self.repo.path.join("bayplan.pinned").exists());
         self.repo.git(&["fsck", "--strict"]);
     }
 }
 
 #[tokio::test]
-async fn the_lock_of_one_of_us_who_was_killed_is_removed_at_once() {
+async fn the_lock_of_one_of_us_who_was_killed_is_removed() {
     let killed = Killed::new().await;
-    killed.says(&killed.number().to_string());
+    killed.announces();
+    killed.pins();
+    // However long ago it was, and whatever is in it.
+    fs::write(&killed.lock, "half").unwrap();
+    age(&killed.lock, 100_000);
     killed.commits().await.unwrap();
     killed.is_well();
 }
 
 #[tokio::test]
-async fn a_lock_that_was_only_announced_is_removed_when_nobody_works_under_it() {
+async fn it_is_also_removed_where_nothing_is_to_be_written() {
     let killed = Killed::new().await;
-    killed.says("");
+    killed.announces();
+    killed.pins();
+    killed.ledger.clear_locks().await.unwrap();
+    killed.is_well();
+}
+
+#[tokio::test]
+async fn a_lock_that_was_only_announced_is_removed_when_it_was_made_just_then() {
+    let killed = Killed::new().await;
+    killed.announces();
     killed.commits().await.unwrap();
     killed.is_well();
 }
 
 #[tokio::test]
 async fn a_lock_of_another_program_stays_beside_what_was_said_of_ours() {
-    let killed = Killed::new().await;
-    killed.says(&(killed.number() + 1).to_string());
-    let error = killed.commits().await.unwrap_err();
-    assert!(matches!(&error, LedgerError::Locked { path } if *path == killed.lock), "{error}");
-    assert!(killed.lock.exists());
+    // Of another time; as Git makes them; beside a pinned one of ours that is gone.
+    let made: [fn(&Killed); 4] = [
+        |killed| age(&killed.claim, 100),
+        |killed| age(&killed.lock, 100),
+        |killed| fs::write(&killed.lock, "0123456789\n").unwrap(),
+        |killed| {
+            killed.pins();
+            fs::remove_file(&killed.lock).unwrap();
+            fs::write(&killed.lock, "").unwrap();
+        },
+    ];
+    for made in made {
+        let killed = Killed::new().await;
+        killed.announces();
+        made(&killed);
+        let error = killed.commits().await.unwrap_err();
+        assert!(matches!(&error, LedgerError::Locked { path } if *path == killed.lock), "{error}");
+        assert!(killed.lock.exists());
+        fs::remove_file(&killed.lock).unwrap();
+        killed.commits().await.unwrap();
+        killed.is_well();
+    }
 }
 
 #[tokio::test]
 async fn a_lock_of_one_of_us_who_lives_stays() {
     let killed = Killed::new().await;
-    killed.says(&killed.number().to_string());
+    killed.announces();
+    killed.pins();
     let alive = fs::File::open(&killed.claim).unwrap();
     alive.lock().unwrap();
     let error = killed.commits().await.unwrap_err();
-    assert!(matches!(error, LedgerError::Locked { .. }) && killed.lock.exists(), "{error}");
+    assert!(matches!(error, LedgerError::Race) && killed.lock.exists(), "{error}");
     // It is killed.
     drop(alive);
     killed.commits().await.unwrap();
     killed.is_well();
+}
+
+#[tokio::test]
+async fn what_the_ledger_stands_beside_is_refused_and_nothing_is_written_over() {
+    for (other, is_packed) in [("bayplan/status/x", false), ("bayplan/status/x", true)] {
+        let repo = Repo::bare();
+        let ledger = ledger::open(&repo.source().await).await.unwrap();
+        let commit = repo.git(&["commit-tree", "-m", "x", "4b825dc642cb6eb9a060e54bf8d69288fbee4904"]);
+        repo.git(&["update-ref", &format!("refs/heads/{other}"), commit.trim()]);
+        if is_packed {
+            repo.git(&["pack-refs", "--all"]);
+        }
+        let error = ledger.commit(change(&[record("shop", "host-1")])).await.unwrap_err();
+        assert!(!matches!(error, LedgerError::Locked { .. } | LedgerError::Race), "{is_packed}: {error:?}");
+        assert_eq!(repo.git(&["rev-parse", other]).trim(), commit.trim());
+    }
+}
+
+#[tokio::test]
+async fn a_branch_that_only_names_another_is_not_moved() {
+    let repo = Repo::bare();
+    let ledger = ledger::open(&repo.source().await).await.unwrap();
+    ledger.commit(change(&[record("shop", "host-1")])).await.unwrap();
+    repo.git(&["branch", "kept", "bayplan/status"]);
+    repo.git(&["symbolic-ref", "refs/heads/bayplan/status", "refs/heads/kept"]);
+    let kept = repo.at("kept");
+    let error = ledger.commit(change(&[record("blog", "host-1")])).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Race), "{error}");
+    assert_eq!(repo.at("kept"), kept);
+    assert_eq!(repo.git(&["symbolic-ref", "refs/heads/bayplan/status"]).trim(), "refs/heads/kept");
 }
 
 #[tokio::test]

@@ -55,8 +55,8 @@ import_image() {
     case $image in
         web:*) changes+=("ENV WEB_VERSION=${image#*:}" 'EXPOSE 8080') ;;
         db:*) changes+=('EXPOSE 5432') ;;
-        unhealthy:*) changes+=('HEALTHCHECK --interval=1s --timeout=2s --retries=2 CMD ["/entry/never-healthy"]') ;;
-        slow:*) changes+=('HEALTHCHECK --interval=500ms --timeout=2s --retries=20 CMD ["/entry/is-warm"]') ;;
+        unhealthy:*) changes+=('HEALTHCHECK --interval=1s --timeout=30s --retries=2 CMD ["/entry/never-healthy"]') ;;
+        slow:*) changes+=('HEALTHCHECK --interval=500ms --timeout=30s --retries=20 CMD ["/entry/is-warm"]') ;;
     esac
     local arguments=() change
     for change in "${changes[@]}"; do arguments+=(--change "$change"); done

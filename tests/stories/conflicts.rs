@@ -35,7 +35,7 @@ impl Listener {
             .stdin(Stdio::null())
             .spawn()
             .expect("busybox listens");
-        wait_for("the listener", Duration::from_secs(10), || {
+        wait_for("the listener", Duration::from_secs(60), || {
             std::net::TcpStream::connect((at.as_str(), port)).map_err(|error| error.to_string())
         });
         Self(child)

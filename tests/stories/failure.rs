@@ -1,8 +1,11 @@
 //! What does not work: dependents wait, what ran before comes back, and nothing is tried twice.
 
+use std::time::Duration;
+
 use bayplan::model::record::StackStatus;
 use bayplan::plan::change::Cause;
 
+use crate::fleet::wait_for;
 use crate::stage::Stage;
 
 /// `db` works, `disk` is as asked, and `app` requires it.
@@ -217,13 +220,19 @@ async fn a_job_that_is_done_is_healthy_and_no_drift() {
 
 /// What `bayplan apply` ends with, and what it says.
 fn apply(stage: &Stage) -> (Option<i32>, String) {
+    bayplan(stage, &["apply"], &[])
+}
+
+/// What a command about the repository ends with, and what it says.
+fn bayplan(stage: &Stage, before: &[&str], after: &[&str]) -> (Option<i32>, String) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_bayplan"))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", stage.repository.cache())
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .arg("apply")
+        .args(before)
         .arg(stage.repository.bare())
+        .args(after)
         .output()
         .expect("the program runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -254,6 +263,19 @@ async fn the_command_says_by_its_exit_code_what_became_of_the_stack() {
     assert_eq!(code, Some(3), "it is not tried again, and still is not what was asked for: {said}");
     let (code, said) = deploy("web:1");
     assert_eq!(code, Some(0), "{said}");
+    let said = |more: &[&str]| {
+        let logs = || bayplan(&stage, &["logs", "shop/web"], more);
+        let (code, said) = tokio::task::block_in_place(logs);
+        assert_eq!(code, Some(0), "{said}");
+        said
+    };
+    wait_for("its first line", Duration::from_secs(60), || match said(&[]) {
+        line if line == "web 1 listens on 8080\n" => Ok(()),
+        other => Err(other),
+    });
+    let line: serde_json::Value = serde_json::from_str(&said(&["--format", "json"])).expect("one line of JSON");
+    assert_eq!((&line["instance"], &line["host"]), (&"shop/web-1".into(), &"host-1".into()), "{line}");
+    assert_eq!((&line["kind"], &line["text"]), (&"log".into(), &"web 1 listens on 8080".into()), "{line}");
     let (code, said) = deploy("exits:1', environment: {AGAIN: 'yes'}, user: '0");
     assert_eq!(code, Some(6), "{said}");
     assert!(said.contains("rolled back") && !said.contains("deployed"), "{said}");

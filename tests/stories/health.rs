@@ -26,7 +26,7 @@ itemListElement:
 
 /// A check that fails, and what has to be said of it.
 const ILL: [(&str, &str); 4] = [
-    ("{type: http, port: 8080, path: /nowhere, interval: 1, retries: 1, startPeriod: 1}", "says 404"),
+    ("{type: http, port: 8080, path: /nowhere, interval: 1, retries: 1, startPeriod: 8}", "says 404"),
     ("{type: tcp, port: 9, interval: 1, retries: 1, startPeriod: 1}", "was not healthy within"),
     ("{type: command, command: [\"false\"], interval: 1, retries: 1, startPeriod: 0}", "health check failed"),
     ("{type: command, command: \"exit 3\", interval: 1, retries: 1, startPeriod: 0}", "health check failed"),

@@ -41,7 +41,7 @@ fn push_all(stage: &Stage, version: u32) {
 }
 
 /// Generous on a busy machine, and far from the deadlines that a hanging engine would use up.
-const USUAL: Duration = Duration::from_secs(30);
+const USUAL: Duration = Duration::from_secs(60);
 
 fn condition(stage: &Stage, host: &str) -> String {
     let hosts = stage.ledger("hosts.json");

@@ -62,7 +62,10 @@ async fn two_of_three_lost_hosts_move_nothing_and_one_is_moved_off() {
     for host in ["host-1", "host-2", "host-3"] {
         assert_eq!(of_roam(&stage, host).len(), 1, "{:?}", stage.containers());
     }
-    let config = Config { lost_after: Duration::from_secs(2), ..site::config(&stage.fleet) };
+    let fleet = crate::fleet::Fleet::from_env().expect("the fleet that is leased");
+    // Before the service begins, so that no look falls between the two.
+    let [second, third] = fleet.hang_both(["host-2", "host-3"]);
+    let config = Config { lost_after: Duration::from_secs(10), ..site::config(&stage.fleet) };
     let mut site = site::site(&stage.repository, config).await;
     let (events, _seen) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
@@ -70,9 +73,6 @@ async fn two_of_three_lost_hosts_move_nothing_and_one_is_moved_off() {
         let stop = stop.clone();
         async move { run::run(&mut site, events, stop).await.expect("the service runs") }
     });
-    let fleet = crate::fleet::Fleet::from_env().expect("the fleet that is leased");
-
-    let [second, third] = fleet.hang_both(["host-2", "host-3"]);
     tokio::task::block_in_place(|| wait_until_it_is(&stage, ["reachable", "lost", "lost"]));
     // What is pushed after both were lost is done by a pass that knows it.
     stage.repository.write("stacks/beside.yaml", &beside(2)).push("Go on");

@@ -34,7 +34,7 @@ pub fn config(fleet: &Fleet) -> Config {
         Some((host.name.clone(), files))
     });
     // A machine with many engines and few cores stands still for a moment now and then.
-    Config { engines: tls.collect(), answer_within: Duration::from_secs(5), ..Config::default() }
+    Config { engines: tls.collect(), answer_within: Duration::from_secs(20), ..Config::default() }
 }
 
 pub async fn site(repository: &Repository, config: Config) -> Site {

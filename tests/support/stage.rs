@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bayplan::apply::Progress;
 use bayplan::controller::Event;
@@ -72,10 +72,18 @@ impl Stage {
         self.site = site::site(&self.repository, site::config(&self.fleet)).await;
     }
 
-    /// Asks silent engines whether they are back, as the service does every few seconds.
+    /// Asks silent engines whether they are back, as the service does every few seconds, until all are.
     pub async fn knock(&mut self) {
-        let answers = observe::knock(&self.site.engines, self.site.config.answer_within).await;
-        self.site.observer.hear(answers);
+        let begun = Instant::now();
+        loop {
+            let answers = observe::knock(&self.site.engines, self.site.config.answer_within).await;
+            let silent = answers.values().filter_map(|answer| answer.as_ref().err()).cloned().collect::<Vec<_>>();
+            self.site.observer.hear(answers);
+            if silent.is_empty() {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{silent:?}");
+        }
     }
 
     pub async fn pass(&mut self) -> Pass {

@@ -6,10 +6,13 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
-use crate::cli::args::{ForgeName, SchemaName};
+use serde_json::json;
+
+use crate::cli::args::{ForgeName, Format, SchemaName};
 use crate::cli::command::schema;
 use crate::cli::exit::Exit;
 use crate::cli::out;
+use crate::cli::show::json::document;
 use crate::cli::show::paint::{FAINT, GOOD, STRONG, painted};
 use crate::cli::trouble::Trouble;
 
@@ -19,7 +22,7 @@ const GITHUB: &str = include_str!("../example/github.yaml");
 const GITLAB: &str = include_str!("../example/gitlab.yaml");
 const GITEA: &str = include_str!("../example/gitea.yaml");
 
-pub fn init(folder: &Path, forge: Option<ForgeName>) -> Result<Exit, Trouble> {
+pub fn init(format: Format, folder: &Path, forge: Option<ForgeName>) -> Result<Exit, Trouble> {
     let mut files = vec![
         ("hosts/host-1.yaml", HOST),
         ("stacks/hello.yaml", STACK),
@@ -36,9 +39,18 @@ pub fn init(folder: &Path, forge: Option<ForgeName>) -> Result<Exit, Trouble> {
         ForgeName::Gitlab => (".gitlab-ci.yml", GITLAB),
         ForgeName::Gitea => (".gitea/workflows/bayplan.yaml", GITEA),
     }));
-    let mut text = String::new();
+    let mut done = Vec::new();
     for (path, content) in files {
-        let line = match write(&folder.join(path), content)? {
+        done.push((path, write(&folder.join(path), content)?));
+    }
+    if format == Format::Json {
+        let file = |(path, written): &(&str, Written)| json!({"path": path, "written": *written == Written::New});
+        out::say(&document("init", json!({"folder": folder, "files": done.iter().map(file).collect::<Vec<_>>()})));
+        return Ok(Exit::AsAsked);
+    }
+    let mut text = String::new();
+    for (path, written) in done {
+        let line = match written {
             Written::New => format!("{} {path}\n", painted(GOOD, "wrote")),
             Written::WasThere => format!("{} {path}\n", painted(FAINT, "left as it is:")),
         };
@@ -58,6 +70,7 @@ pub fn init(folder: &Path, forge: Option<ForgeName>) -> Result<Exit, Trouble> {
     Ok(Exit::AsAsked)
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
     New,
     WasThere,
@@ -79,6 +92,7 @@ fn write(path: &Path, content: &str) -> Result<Written, Trouble> {
 #[cfg(test)]
 mod tests {
     use super::init;
+    use crate::cli::args::Format;
     use crate::reconcile::understand::understand;
     use crate::source;
     use crate::validate::cache::Cache;
@@ -86,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_is_right_and_nothing_is_overwritten() {
         let folder = tempfile::tempdir().expect("a folder");
-        init(folder.path(), None).expect("written");
+        init(Format::Human, folder.path(), None).expect("written");
         let snapshot = source::read_work_tree(folder.path()).await.expect("read");
         let (desired, report) = understand(&mut Cache::default(), &snapshot);
         assert!(report.is_empty(), "{report:?}");
@@ -94,7 +108,7 @@ mod tests {
 
         let host = folder.path().join("hosts/host-1.yaml");
         std::fs::write(&host, "mine").expect("written");
-        init(folder.path(), None).expect("written again");
+        init(Format::Human, folder.path(), None).expect("written again");
         assert_eq!(std::fs::read_to_string(&host).expect("read"), "mine");
     }
 }

@@ -7,15 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use crate::cli::args::{Global, Repo};
+use serde_json::json;
+
+use crate::cli::args::{Format, Global, Repo};
 use crate::cli::exit::Exit;
+use crate::cli::show::json::line;
 use crate::cli::show::paint::{FAINT, painted};
 use crate::cli::trouble::Trouble;
 use crate::cli::{open, out, signals, which};
 use crate::engine::EngineError;
 use crate::model::record::{InstanceRecord, Ledger};
 use crate::model::world::{ContainerSeen, State};
-use crate::name::{InstanceId, StackSlug};
+use crate::name::{HostName, InstanceId, StackSlug};
 use crate::reconcile::{self, Context, Look, Pass};
 use crate::secret::{self, Secret};
 
@@ -33,6 +36,7 @@ type Secrets = BTreeSet<Secret<String>>;
 /// One container whose lines are shown.
 struct Spoken {
     id: InstanceId,
+    host: HostName,
     engine: std::sync::Arc<dyn crate::engine::Engine>,
     container: String,
 }
@@ -54,15 +58,16 @@ pub async fn logs(global: &Global, repo: &Repo, what: &str, until: Until, tail: 
             Some(container) => container.clone(),
             None => seen(engine.as_ref(), &pass.owner, &id).await.unwrap_or_else(|| id.name_at_rest().to_string()),
         };
-        spoken.push(Spoken { id, engine: engine.clone(), container });
+        spoken.push(Spoken { id, host: record.host, engine: engine.clone(), container });
     }
     if spoken.is_empty() {
         return Err(Trouble::world(format!("no container of {what} can be asked")));
     }
     let secrets = secrets(&pass, &spoken.iter().map(|one| &one.id.stack).collect());
+    let shown = Shown { spoken: &spoken, secrets: &secrets, format: global.format };
     match until {
-        Until::Now => print(&spoken, &secrets, tail).await,
-        Until::Stopped => follow(&spoken, &secrets, tail).await,
+        Until::Now => print(&shown, tail).await,
+        Until::Stopped => follow(&shown, tail).await,
     }
 }
 
@@ -83,13 +88,11 @@ fn secrets(pass: &Pass, of: &BTreeSet<&StackSlug>) -> Secrets {
     planned.chain(services.flat_map(|service| service.environment.values().cloned())).collect()
 }
 
-async fn print(spoken: &[Spoken], secrets: &Secrets, tail: u32) -> Result<Exit, Trouble> {
+async fn print(shown: &Shown<'_>, tail: u32) -> Result<Exit, Trouble> {
     let mut exit = Exit::AsAsked;
-    for one in spoken {
+    for one in shown.spoken {
         match one.engine.logs(&one.container, tail).await {
-            Ok(lines) => {
-                lines.into_iter().for_each(|line| out::say(&said(spoken, one, secret::without(secrets, line))))
-            }
+            Ok(lines) => lines.into_iter().for_each(|text| out::say(&shown.said(one, text))),
             Err(error) => {
                 out::note(&format!("{}: {error}\n", one.id));
                 exit = Exit::World;
@@ -99,10 +102,10 @@ async fn print(spoken: &[Spoken], secrets: &Secrets, tail: u32) -> Result<Exit, 
     Ok(exit)
 }
 
-async fn follow(spoken: &[Spoken], secrets: &Secrets, tail: u32) -> Result<Exit, Trouble> {
+async fn follow(shown: &Shown<'_>, tail: u32) -> Result<Exit, Trouble> {
     let stop = signals::shutdown()?;
     let mut streams: Vec<BoxStream<'_, (&Spoken, Result<String, EngineError>)>> = Vec::new();
-    for one in spoken {
+    for one in shown.spoken {
         let lines = one.engine.follow_logs(&one.container, tail).await.map_err(Trouble::world)?;
         streams.push(lines.map(move |line| (one, line)).boxed());
     }
@@ -114,19 +117,32 @@ async fn follow(spoken: &[Spoken], secrets: &Secrets, tail: u32) -> Result<Exit,
         };
         match next {
             None => return Ok(Exit::AsAsked),
-            Some((one, Ok(line))) => out::say(&said(spoken, one, secret::without(secrets, line))),
+            Some((one, Ok(text))) => out::say(&shown.said(one, text)),
             Some((one, Err(error))) => out::note(&format!("{}: {error}\n", one.id)),
         }
     }
 }
 
-/// A line, with whose it is where there are several. Containers may colour their own lines.
-fn said(spoken: &[Spoken], one: &Spoken, line: String) -> String {
-    let line = line.trim_end_matches(['\n', '\r']);
-    if spoken.len() == 1 {
-        return format!("{line}\n");
+/// How lines are shown.
+struct Shown<'a> {
+    spoken: &'a [Spoken],
+    secrets: &'a Secrets,
+    format: Format,
+}
+
+impl Shown<'_> {
+    /// A line, with whose it is: for people only where there are several. Containers may colour their own lines.
+    fn said(&self, one: &Spoken, text: String) -> String {
+        let text = secret::without(self.secrets, text);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if self.format == Format::Json {
+            return line("log", json!({"instance": one.id.to_string(), "host": one.host.as_str(), "text": text}));
+        }
+        if self.spoken.len() == 1 {
+            return format!("{text}\n");
+        }
+        format!("{} {text}\n", painted(FAINT, format!("{}-{} |", one.id.service, one.id.number)))
     }
-    format!("{} {line}\n", painted(FAINT, format!("{}-{} |", one.id.service, one.id.number)))
 }
 
 /// The recorded instances that `STACK`, `STACK/SERVICE` or `STACK/SERVICE-N` means.

@@ -31,7 +31,8 @@ pub async fn survives(global: &Global, repo: &Repo, what: What<'_>, supposed: Ve
     out::note(&progress::report(&pass.report, &progress::texts(&pass)));
     match global.format {
         Format::Json => out::say(&document("survival", survives::members(&shown))),
-        Format::Human | Format::Github | Format::Sarif | Format::Markdown => out::say(&survives::text(&shown)),
+        Format::Markdown => out::say(&survives::markdown(&shown)),
+        Format::Human | Format::Github | Format::Sarif => out::say(&survives::text(&shown)),
     }
     let exit = if shown.is_survived() { Exit::AsAsked } else { Exit::No };
     Ok(if pass.report.has_errors() { exit.and(Exit::Repository) } else { exit })

@@ -9,6 +9,7 @@ use crate::cli::show::paint::{BAD, FAINT, GOOD, STRONG, WARN, count, painted, pl
 use crate::name::{InstanceId, Revision};
 use crate::placement::Unplaced;
 use crate::placement::survival::Loss;
+use crate::status::page::{cell, code};
 
 /// What is shown, and what it was made from.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +33,7 @@ pub fn text(shown: &Shown<'_>) -> String {
     let mut text = format!("{} at {}, from {ledger}\n", plain(shown.what), shown.revision.short());
     for loss in shown.losses {
         let mark = if loss.is_survived() { painted(GOOD, "yes") } else { painted(BAD, "no ") };
-        let moved = match loss.moved.len() {
-            0 => "nothing moves".to_owned(),
-            moved => format!("{} elsewhere", count(moved, "instance runs", "instances run")),
-        };
-        let _ = writeln!(text, "  {mark} without {}: {moved}", painted(STRONG, &loss.host));
+        let _ = writeln!(text, "  {mark} without {}: {}", painted(STRONG, &loss.host), moved(loss));
         for ((stack, service), why) in &loss.down {
             let _ = writeln!(text, "      {} {stack}/{service} is down: {}", painted(BAD, "!"), plain(why));
         }
@@ -47,17 +44,60 @@ pub fn text(shown: &Shown<'_>) -> String {
     for (id, unplaced) in shown.held {
         let _ = writeln!(text, "  {}", painted(FAINT, format!("{id} has no host even now: {}", plain(&unplaced.why))));
     }
+    let (answer, why) = answer(shown);
+    let style = if shown.is_survived() { GOOD } else { BAD };
+    let _ = writeln!(text, "{}{why}.", answer.map(|answer| painted(style, answer) + " ").unwrap_or_default());
+    text
+}
+
+/// For a comment, or the summary of a check.
+pub fn markdown(shown: &Shown<'_>) -> String {
+    let ledger = shown.ledger.map_or("no ledger".to_owned(), |commit| format!("the ledger at `{}`", commit.short()));
+    let (answer, why) = answer(shown);
+    let answer = answer.map(|answer| format!("**{answer}** ")).unwrap_or_default();
+    let mut text = format!("{answer}{why} ({} at `{}`, from {ledger}).\n", cell(shown.what), shown.revision.short());
+    if !shown.losses.is_empty() {
+        text.push_str("\n| Without | Survived | What happens |\n| --- | --- | --- |\n");
+    }
+    for loss in shown.losses {
+        let down = loss.down.iter().map(|((stack, service), why)| {
+            format!("**{} is down**: {}", code(&format!("{stack}/{service}")), cell(why))
+        });
+        let fewer = loss.fewer.iter().map(|((stack, service), (left, of))| {
+            format!("{} has {left} of {of} instances", code(&format!("{stack}/{service}")))
+        });
+        let happens: Vec<String> = std::iter::once(moved(loss)).chain(down).chain(fewer).collect();
+        let survived = if loss.is_survived() { "yes" } else { "**no**" };
+        let _ = writeln!(text, "| {} | {survived} | {} |", code(loss.host.as_str()), happens.join("<br>"));
+    }
+    if !shown.held.is_empty() {
+        text.push_str("\nNo host even now:\n\n");
+    }
+    for (id, unplaced) in shown.held {
+        let _ = writeln!(text, "- {}: {}", code(&id.to_string()), cell(&unplaced.why));
+    }
+    text
+}
+
+fn moved(loss: &Loss) -> String {
+    match loss.moved.len() {
+        0 => "nothing moves".to_owned(),
+        moved => format!("{} elsewhere", count(moved, "instance runs", "instances run")),
+    }
+}
+
+/// Yes or no, if it can be said, and why.
+fn answer(shown: &Shown<'_>) -> (Option<&'static str>, String) {
     let lost = shown.losses.iter().filter(|loss| !loss.is_survived()).count();
-    let _ = match (shown.losses.len(), lost) {
-        (0, _) => writeln!(text, "Nothing is placed on any host."),
+    match (shown.losses.len(), lost) {
+        (0, _) => (None, "Nothing is placed on any host".to_owned()),
         (_, 0) if !shown.held.is_empty() => {
             let held = count(shown.held.len(), "instance has", "instances have");
-            writeln!(text, "{} {held} no host even while all are there.", painted(BAD, "No:"))
+            (Some("No:"), format!("{held} no host even while all are there"))
         }
-        (_, 0) => writeln!(text, "{} the loss of any one host is survived.", painted(GOOD, "Yes:")),
-        (all, lost) => writeln!(text, "{} the loss of {lost} of {all} hosts is not survived.", painted(BAD, "No:")),
-    };
-    text
+        (_, 0) => (Some("Yes:"), "the loss of any one host is survived".to_owned()),
+        (all, lost) => (Some("No:"), format!("the loss of {lost} of {all} hosts is not survived")),
+    }
 }
 
 pub fn members(shown: &Shown<'_>) -> Value {

@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Bytes;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Docker, answer, failure, named, wire};
 use crate::engine::{EngineError, EngineEvent, ExecOutcome, ExecRequest, deadline};
@@ -22,7 +22,7 @@ const OUTPUT_KEPT: usize = 4096;
 
 /// The engine learns of the end of a command a moment after its output has ended.
 const EXIT_CODE_POLL: Duration = Duration::from_millis(20);
-const EXIT_CODE_POLLS: u32 = 50;
+const EXIT_CODE_WITHIN: Duration = deadline::READ;
 
 /// Runs a command in a container. One that did not end in time goes on without us.
 pub async fn exec(door: &Docker, id: &str, command: &ExecRequest) -> Result<ExecOutcome, EngineError> {
@@ -55,22 +55,23 @@ pub async fn exec(door: &Docker, id: &str, command: &ExecRequest) -> Result<Exec
             Err(_) => in_time = false,
         }
     }
-    let code = exit_code(door, &exec, if in_time { EXIT_CODE_POLLS } else { 1 }).await?;
+    let code = exit_code(door, &exec, if in_time { EXIT_CODE_WITHIN } else { Duration::ZERO }).await?;
     kept.drain(..kept.len().saturating_sub(OUTPUT_KEPT));
     Ok(ExecOutcome { code, output: String::from_utf8_lossy(&kept).into_owned() })
 }
 
-async fn exit_code(door: &Docker, exec: &str, polls: u32) -> Result<Option<i64>, EngineError> {
-    for poll in 1..=polls {
+async fn exit_code(door: &Docker, exec: &str, within: Duration) -> Result<Option<i64>, EngineError> {
+    let begun = Instant::now();
+    loop {
         let look = door.ask("exec", deadline::READ, door.api().inspect_exec(exec)).await?;
         if look.running != Some(true) {
             return Ok(look.exit_code);
         }
-        if poll < polls {
-            sleep(EXIT_CODE_POLL).await;
+        if begun.elapsed() >= within {
+            return Ok(None);
         }
+        sleep(EXIT_CODE_POLL).await;
     }
-    Ok(None)
 }
 
 /// Commands that were started by exec and still run.
