@@ -29,6 +29,7 @@ use crate::model::record::{HostRecord, Ledger, Record};
 use crate::name::{HostName, Revision, StackSlug};
 use crate::source::damage::{is_damage, unwritable};
 use crate::source::home::{self, Handle, Home, Open, Wound};
+use crate::source::local::open_repository;
 use crate::source::{Door as SourceDoor, LEDGER_BRANCH, REMOTE, Source, SourceError, blocking};
 use crate::source::{locks, moving};
 use branch::Seen;
@@ -296,13 +297,7 @@ impl StatusBranch {
     /// else may wait for it. Nothing if there is none.
     pub async fn clear_locks(&self) -> Result<(), LedgerError> {
         match &self.0 {
-            Door::Git(inner) => {
-                with(inner, |inner| {
-                    moving::clear(&*inner.repository()?);
-                    Ok(())
-                })
-                .await
-            }
+            Door::Git(inner) => with(inner, |inner| Ok(moving::clear(inner.repository()?.commondir()))).await.map(drop),
             Door::Memory(_) => Ok(()),
         }
     }
@@ -390,14 +385,14 @@ impl Inner {
         &self.repository.home
     }
 
-    /// Removes what a killed process left in a mirror; says whether there was anything.
+    /// Removes what a killed process left, in a repository of the user's only what was ours; says whether there was anything.
     async fn remove_stale_locks(&self) -> bool {
-        if !self.home().is_mirror() {
-            return false;
-        }
-        let git_dir = self.home().git_dir().to_owned();
-        let removed = blocking(move || Ok::<_, LedgerError>(locks::remove_stale(&git_dir))).await;
-        removed.is_ok_and(|removed| !removed.is_empty())
+        let (git_dir, is_mirror) = (self.home().git_dir().to_owned(), self.home().is_mirror());
+        let removed = blocking(move || {
+            let was_ours = moving::clear(open_repository(&git_dir)?.commondir());
+            Ok::<_, LedgerError>(was_ours || (is_mirror && !locks::remove_stale(&git_dir).is_empty()))
+        });
+        removed.await.unwrap_or(false)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

@@ -15,7 +15,7 @@ use git2::Repository;
 use super::home::{Home, MirrorOf};
 use super::local::open_repository;
 use super::mend::{self, FETCHED, no_default};
-use super::{Inner, LEDGER_BRANCH, REMOTE, SourceError, blocking, damage, git, location, locks};
+use super::{Inner, LEDGER_BRANCH, REMOTE, SourceError, blocking, damage, git, location, locks, moving};
 use crate::causes::chain;
 use crate::name::Digest;
 
@@ -114,7 +114,9 @@ pub(super) async fn fetch(home: &Arc<Home>, branch: &str) -> Result<(), SourceEr
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
-    if !locks::remove_stale(git_dir).is_empty() {
+    let place = git_dir.clone();
+    let was_ours = blocking(move || Ok::<_, SourceError>(moving::clear(&place))).await?;
+    if was_ours || !locks::remove_stale(git_dir).is_empty() {
         match bring(git_dir, branch).await {
             Ok(()) => return Ok(()),
             Err(error) => failed = error,

@@ -117,12 +117,15 @@ pub(crate) fn move_reference(
     Ok(transaction.commit()?)
 }
 
-/// Takes away what one of us left who was killed; nothing while one of us is at work.
-pub(crate) fn clear(repository: &Repository) {
-    let folder = repository.commondir();
+/// Takes away the lock that one of us left who was killed; nothing while one of us is at work. Says whether there was any.
+pub(crate) fn clear(folder: &Path) -> bool {
     let is_announced = std::fs::metadata(folder.join(CLAIM)).is_ok_and(|claim| claim.len() > 0);
-    if is_announced && let Taken::Ours(mut claim) = Claim::take(folder) {
-        claim.clear();
+    if !is_announced {
+        return false;
+    }
+    match Claim::take(folder) {
+        Taken::Ours(mut claim) => claim.clear(),
+        Taken::Busy | Taken::Impossible => false,
     }
 }
 
@@ -193,26 +196,24 @@ impl Claim {
         let _ = std::fs::hard_link(lock, self.folder.join(PIN));
     }
 
-    /// Takes away the lock that the last one of us left, if it was killed, and what it said.
-    fn clear(&mut self) {
+    /// Takes away the lock that the last one of us left, if it was killed, and what it said. Says whether there was one.
+    fn clear(&mut self) -> bool {
         let mut said = String::new();
         let _ = self.file.read_to_string(&mut said);
         let name = said.strip_suffix('\n').filter(|name| Reference::is_valid_name(name));
-        if let Some(lock) = name.map(|name| lock_of(&self.folder, name))
-            && self.is_left(&lock)
-        {
-            match std::fs::remove_file(&lock) {
-                Ok(()) => {
-                    tracing::warn!(lock = %lock.display(), "a lock that one of us left behind when it was killed was removed");
-                }
-                Err(error) => {
-                    tracing::warn!(lock = %lock.display(), %error, "a lock that one of us left behind cannot be removed");
-                    self.is_stuck = true;
-                    return;
-                }
+        let left = name.map(|name| lock_of(&self.folder, name)).filter(|lock| self.is_left(lock));
+        if let Some(lock) = &left {
+            let removed = std::fs::remove_file(lock);
+            let lock = lock.display();
+            if let Err(error) = removed {
+                tracing::warn!(%lock, %error, "a lock that one of us left behind cannot be removed");
+                self.is_stuck = true;
+                return false;
             }
+            tracing::warn!(%lock, "a lock that one of us left behind when it was killed was removed");
         }
         self.forget();
+        left.is_some()
     }
 
     fn is_left(&self, lock: &Path) -> bool {

@@ -411,6 +411,19 @@ async fn it_is_also_removed_where_nothing_is_to_be_written() {
 }
 
 #[tokio::test]
+async fn in_a_mirror_it_keeps_nobody_from_fetching() {
+    let mirror = Mirror::new().await;
+    let folder = mirror.folder();
+    let next = mirror.remote.change("stacks/shop.yaml", "name: other");
+    fs::write(folder.join("bayplan.moving"), "refs/remotes/origin/main\n").unwrap();
+    let lock = folder.join("refs/remotes/origin/main.lock");
+    fs::write(&lock, "").unwrap();
+    fs::hard_link(&lock, folder.join("bayplan.pinned")).unwrap();
+    mirror.source.fetch().await.unwrap();
+    assert!(mirror.source.head().await.unwrap() == Some(next) && !lock.exists());
+}
+
+#[tokio::test]
 async fn a_lock_that_was_only_announced_is_removed_when_it_was_made_just_then() {
     let killed = Killed::new().await;
     killed.announces();
