@@ -14,6 +14,7 @@ mod notes;
 mod pause;
 mod retries;
 mod steady;
+mod tries;
 mod trigger;
 mod write;
 

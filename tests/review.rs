@@ -13,7 +13,9 @@ use std::collections::BTreeSet;
 
 use bayplan::cli::show::markdown;
 use bayplan::cli::show::plan::{Against, NOTHING, Shown};
+use bayplan::controller::Event;
 use bayplan::controller::once::{self, Options, Refused, WrongFiles};
+use bayplan::engine::memory::faults::{Call, Fault, Times, Which};
 use bayplan::model::config::Config;
 use bayplan::reconcile::{self, Context, Look, Pass};
 
@@ -181,6 +183,32 @@ async fn an_apply_that_names_a_plan_carries_out_no_other() {
     let done = once::once(&mut site, &options, &events, &stop).await.expect("an answer");
     assert_eq!(done.refused, None);
     assert!(simulated.writes() > writes && done.last.plan.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pushed_while_a_reviewed_plan_is_tried_again_is_not_part_of_it() {
+    let (repository, simulated) = deployed().await;
+    repository.write("stacks/shop.yaml", &shop(&WEB.replace("web:1", "web:2"))).push("Another version");
+    let mut site = simulated.site(&repository, Config::default()).await;
+    let pass = reconcile::pass(&mut site, Look::Offline, &Context::default()).await.expect("a plan");
+    let reviewed = Some(pass.plan.digest().to_string());
+    for engine in simulated.engines.values() {
+        engine.fault(Fault::ReplyLost, Which::Only(Call::Start), Times::Next(1));
+    }
+    let options = Options { wrong_files: WrongFiles::Refuse, allowed_removals: BTreeSet::new(), reviewed };
+    let (events, mut heard) = mpsc::unbounded_channel();
+    let pushing = async {
+        while !matches!(heard.recv().await, Some(Event::TriesAgain { .. })) {}
+        repository.write("stacks/more.yaml", "name: more\nitemListElement: [{name: a, position: 1, image: 'web:1'}]\n");
+        repository.push("Somebody adds a stack");
+    };
+    let stop = CancellationToken::new();
+    let (done, ()) = tokio::join!(once::once(&mut site, &options, &events, &stop), pushing);
+    let done = done.expect("an answer");
+    assert_eq!(done.ended.keys().map(ToString::to_string).collect::<Vec<_>>(), ["shop"], "{:#?}", done.ended);
+    assert_eq!((done.refused, done.last.revision == pass.revision), (None, true));
+    let next = reconcile::pass(&mut site, Look::Offline, &Context::default()).await.expect("a plan");
+    assert_eq!(next.plan.stacks.iter().filter(|(_, plan)| plan.is_changed_by_the_revision()).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! Settles the fleet once: passes and applies, until nothing is left to do or what is left cannot be done now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::controller::hand::{Done, InHand};
 use crate::controller::notes::{Noted, Notes};
+use crate::controller::tries::{Next, Tries};
 use crate::controller::{Ended, Event, trigger, write};
 use crate::moment::Seconds;
 use crate::name::{Digest, StackSlug};
@@ -19,15 +20,8 @@ use crate::reconcile::site::Site;
 use crate::reconcile::{self, Context, Look, Pass, PassError};
 use crate::status;
 
-/// A new deployment, the way back from it, and the end of an interrupted one make three; one more is a loop.
-const MOST_ROUNDS: u32 = 4;
-
-/// What failed and may pass is tried again this often; whoever called waits too, and may call again.
-const MOST_REPEATS: u32 = 2;
-/// What failed only after it had waited for long is not waited for again.
-const LONGEST_REPEATED: Duration = Duration::from_secs(30);
-/// Before the first repeat; before the second it is twice as long.
-const REPEAT_AFTER: Duration = Duration::from_secs(2);
+/// How often what was noted of hosts leads to another look, when nothing else does.
+const MOST_LOOKS: u32 = 4;
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -92,9 +86,7 @@ pub async fn once(
     };
     let mut first = None;
     let mut told = Told { events, ended: BTreeMap::new(), noted: Vec::new() };
-    let mut rounds: BTreeMap<StackSlug, u32> = BTreeMap::new();
-    let mut repeats: BTreeMap<StackSlug, u32> = BTreeMap::new();
-    let mut given_up: BTreeSet<StackSlug> = BTreeSet::new();
+    let mut tries = Tries::default();
     let mut looks = 0;
     let mut may_knock = true;
     loop {
@@ -133,12 +125,12 @@ pub async fn once(
             });
         }
         let _ = events.send(Event::Passed(Box::new(pass.clone())));
-        let begun = begun(&pass, &given_up, &rounds, stop);
+        let begun = begun(&pass, &tries, stop);
         let written = write::pass(site, &pass, &begun, &BTreeMap::new(), &BTreeSet::new()).await?;
         // What was just noted of hosts may give a place to what has none: a port is free again, a host is back.
         let is_better_known = written.as_ref().is_some_and(|written| written.hosts_changed);
         told.committed(written);
-        if begun.is_empty() && is_better_known && !stop.is_cancelled() && looks < MOST_ROUNDS {
+        if begun.is_empty() && is_better_known && !stop.is_cancelled() && looks < MOST_LOOKS {
             looks += 1;
             continue;
         }
@@ -175,34 +167,19 @@ pub async fn once(
         });
         let read = write::Read::of(&pass);
         let begun_at = Instant::now();
-        let (mut later, mut goes_back) = (Vec::new(), false);
+        let (mut later, mut goes_back) = (BTreeMap::new(), false);
         while let Some(done) = hands.join_next().await {
             let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-            let hand = &begun[&done.stack];
-            let stack = done.stack.clone();
-            match finish(site, &read, hand, &done, &mut told).await? {
-                next @ (Next::Round | Next::Back) => {
-                    goes_back |= next == Next::Back;
-                    *rounds.entry(stack.clone()).or_default() += 1;
-                    repeats.remove(&stack);
-                }
-                Next::Repeat
-                    if repeats.get(&stack).is_none_or(|repeats| *repeats < MOST_REPEATS)
-                        && begun_at.elapsed() < LONGEST_REPEATED =>
-                {
-                    *repeats.entry(stack.clone()).or_default() += 1;
-                    later.push(stack);
-                }
-                Next::Repeat | Next::Nothing => {
-                    given_up.insert(stack);
-                }
+            let next = finish(site, &read, &begun[&done.stack], &done, &mut told).await?;
+            goes_back |= next == Next::Back;
+            if let Some(pause) = tries.ended(&done.stack, next, begun_at.elapsed()) {
+                later.insert(done.stack, pause);
             }
         }
         relaying.await.expect("relaying does not panic");
-        let longest = later.iter().map(|stack| REPEAT_AFTER * repeats[stack]).max().unwrap_or_default();
         // What goes back does not wait for what failed beside it.
-        let pause = if goes_back { Duration::ZERO } else { longest };
-        for stack in later.iter().filter(|_| !stop.is_cancelled()) {
+        let pause = later.values().max().copied().filter(|_| !goes_back).unwrap_or_default();
+        for stack in later.keys().filter(|_| !stop.is_cancelled()) {
             let _ = events.send(Event::TriesAgain { stack: stack.clone(), after: pause });
         }
         let _ = timeout(pause, stop.cancelled()).await;
@@ -215,32 +192,15 @@ pub async fn once(
     }
 }
 
-fn begun(
-    pass: &Pass,
-    given_up: &BTreeSet<StackSlug>,
-    rounds: &BTreeMap<StackSlug, u32>,
-    stop: &CancellationToken,
-) -> BTreeMap<StackSlug, InHand> {
+fn begun(pass: &Pass, tries: &Tries, stop: &CancellationToken) -> BTreeMap<StackSlug, InHand> {
     if stop.is_cancelled() {
         return BTreeMap::new();
     }
     let with_steps = pass.plan.stacks.iter().filter(|(_, plan)| !plan.steps.is_empty()).map(|(slug, _)| slug);
     with_steps
-        .filter(|slug| !given_up.contains(*slug) && rounds.get(*slug).is_none_or(|rounds| *rounds < MOST_ROUNDS))
+        .filter(|slug| tries.may_begin(slug))
         .filter_map(|slug| Some((slug.clone(), InHand::of(pass, slug, stop.child_token())?)))
         .collect()
-}
-
-/// What makes sense after a stack has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// Another look, after a success.
-    Round,
-    /// The way back from bad content.
-    Back,
-    /// The same again, for what was in the way may pass.
-    Repeat,
-    Nothing,
 }
 
 /// Writes how a stack ended. Says what makes sense then.
