@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use repository::Repository;
+use repository::{Repository, git};
 use simulated::Simulated;
 
 /// Far more than anything here takes, and little enough for somebody who waits for a failing test.
@@ -140,6 +140,29 @@ async fn nobody_waits_for_the_health_of_what_a_newer_push_replaces_or_at_the_end
     service.until("the wait", waits).await;
     service.stop().await;
     assert!(id_of(&simulated.engines["host-1"], "shop-web-1").is_some(), "what ran serves on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ends_late_does_not_name_its_older_commit_as_the_last_that_was_deployed() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(1);
+    simulated.write_hosts(&repository);
+    let late = ImageScript::runs().with_health_check().healthy_after(Duration::from_secs(4));
+    simulated.engines["host-1"].load("late:1", late);
+    let stack = |name: &str, image: &str| {
+        format!("name: {name}\nitemListElement: [{{name: web, position: 1, image: '{image}'}}]\n")
+    };
+    repository.write("stacks/late.yaml", &stack("late", "late:1")).push("One that takes its time");
+    let mut service = Service::start(simulated.site(&repository, Config::default()).await);
+    service.committed("Deploying late").await;
+    repository.write("stacks/quick.yaml", &stack("quick", "web:1")).push("One that does not");
+    service.committed("quick runs at").await;
+    service.committed("late runs at").await;
+    service.stop().await;
+    let head = git(&repository.bare(), &["rev-parse", "main"]);
+    let deployed = "--format=%s: %(trailers:key=Bayplan-Deployed,valueonly)";
+    let last = git(&repository.bare(), &["log", "--grep=late runs at", "-1", deployed, "bayplan/status"]);
+    assert!(last.starts_with("late runs at") && last.contains(head.trim()), "{last} and not {head}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
