@@ -89,8 +89,8 @@ pub async fn site(global: &Global, repo: &Repo, config: Config) -> Result<Site, 
         source.fetch().await?;
     }
     let logins = Arc::new(logins(&config)?);
-    let tls = config.engines.clone();
-    let connect: Connect = Arc::new(move |host, endpoint| engine::connect::connect(host, endpoint, &tls));
+    let (tls, patience) = (config.engines.clone(), config.answer_within);
+    let connect: Connect = Arc::new(move |host, endpoint| engine::connect::connect(host, endpoint, &tls, patience));
     Ok(Site::new(source, Arc::new(config), logins, connect).await?)
 }
 

@@ -74,6 +74,8 @@ pub struct Docker {
     pulls: Arc<Semaphore>,
     network_making: Arc<tokio::sync::Mutex<()>>,
     locality: Locality,
+    /// How long a ping may take.
+    patience: Duration,
 }
 
 impl fmt::Debug for Docker {
@@ -115,7 +117,13 @@ impl Docker {
             pulls: Arc::new(Semaphore::new(PULLS_AT_ONCE)),
             network_making: Arc::default(),
             locality,
+            patience: deadline::PING,
         }
+    }
+
+    /// The same, for a machine that is slow to answer a ping.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: deadline::PING.max(patience), ..self }
     }
 
     fn api(&self) -> &bollard::Docker {
@@ -180,7 +188,7 @@ impl Docker {
     /// Agrees on the newest API version that both sides know.
     async fn agree(&self) -> Result<bollard::models::SystemVersion, EngineError> {
         const CALL: &str = "ping";
-        let told = self.within(deadline::PING, CALL, self.api.version(), |error| failure::of(CALL, error)).await?;
+        let told = self.within(self.patience, CALL, self.api.version(), |error| failure::of(CALL, error)).await?;
         let theirs = told.api_version.as_deref().and_then(api_version);
         let theirs = theirs.ok_or_else(|| EngineError::NotUnderstood {
             call: CALL,

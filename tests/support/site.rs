@@ -43,7 +43,8 @@ pub async fn site(repository: &Repository, config: Config) -> Site {
         .await
         .expect("the repository opens");
     let engines = config.engines.clone();
-    let connect = Arc::new(move |host: &_, endpoint: &_| connect(host, endpoint, &engines));
+    // The usual one for a ping: stories hang engines on purpose, and wait for it.
+    let connect = Arc::new(move |host: &_, endpoint: &_| connect(host, endpoint, &engines, Duration::ZERO));
     Site::new(source, Arc::new(config), Arc::new(BTreeMap::new()), connect).await.expect("the ledger opens")
 }
 

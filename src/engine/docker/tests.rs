@@ -46,6 +46,17 @@ fn ok(body: &str) -> Option<String> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_operator_with_patience_waits_longer_for_a_ping() {
+    let silent = |_: &str| None;
+    for (patience, limit) in [(Duration::ZERO, deadline::PING), (Duration::from_secs(30), Duration::from_secs(30))] {
+        let begun = Instant::now();
+        let error = engine(silent).with_patience(patience).about().await.expect_err("it hangs");
+        assert!(matches!(error, EngineError::Timeout { .. }), "{error:?}");
+        assert_eq!(begun.elapsed().as_secs(), limit.as_secs());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_version_is_agreed_once_and_put_into_every_path() {
     let engine = engine(|head| {
         if head.starts_with("GET /version ") {
