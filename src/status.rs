@@ -148,6 +148,8 @@ fn gone(input: &Input<'_>, mut record: Record, why: &Gone) -> Option<Record> {
             (false, true) => StackStatus::Failed,
             (false, false) => StackStatus::Deploying,
         };
+        let failure = input.applied.and_then(|applied| applied.failures.first());
+        record.conditions.extend(failure.map(failed_in_passing));
         refresh(input, &mut record);
         return Some(record);
     }
@@ -195,11 +197,7 @@ fn wanted(input: &Input<'_>, record: &mut Record, stack: &Stack, revision: &Revi
     }
     if let Some(failure) = failures.first() {
         record.status = if record.running.is_some() { StackStatus::Degraded } else { StackStatus::Failed };
-        record.conditions.push(Condition {
-            name: "failed".to_owned(),
-            reason: TRANSIENT.to_owned(),
-            message: reason_of(failure),
-        });
+        record.conditions.push(failed_in_passing(failure));
         refresh(input, record);
         return;
     }
@@ -309,6 +307,10 @@ fn mark_bad(input: &Input<'_>, record: &mut Record, stack: &Stack, mark: BadMark
         record.bad.pop_first();
     }
     record.bad.insert(Tried { content: stack.content.clone(), hosts }, mark);
+}
+
+fn failed_in_passing(failure: &Failure) -> Condition {
+    Condition { name: "failed".to_owned(), reason: TRANSIENT.to_owned(), message: reason_of(failure) }
 }
 
 fn reason_of(failure: &Failure) -> String {

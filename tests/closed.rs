@@ -173,6 +173,29 @@ async fn a_reviewed_plan_that_had_to_wait_needs_no_second_review_and_serves_once
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reviewed_removal_that_fails_half_way_goes_on_without_another_review() {
+    let repository = Repository::new();
+    let simulated = Simulated::new(2);
+    simulated.write_hosts(&repository);
+    let service = |name: &str, host: u32| {
+        format!("  - {{name: {name}, position: {host}, image: 'web:1', targetHost: host-{host}}}\n")
+    };
+    let two = format!("name: two\nplacement: manual\nitemListElement:\n{}{}", service("a", 1), service("b", 2));
+    repository.write("stacks/two.yaml", &two).push("Two");
+    apply(&repository, &simulated, Config::default()).await;
+    assert_eq!(running(&simulated).await, ["web:1", "web:1"]);
+    repository.remove("stacks/two.yaml").push("None");
+    let said = holds(&apply(&repository, &simulated, reviewed()).await);
+    repository.push(&format!("Reviewed\n\nBayplan-Plan: {}", asked_for(&said)));
+    simulated.engines["host-2"].fault(Fault::ReplyLost, Which::Only(Call::Stop), Times::Next(1));
+    let outcome = apply(&repository, &simulated, reviewed()).await;
+    assert_eq!((holds(&outcome), running(&simulated).await), (String::new(), Vec::new()));
+    assert!(simulated.engines.values().all(|engine| engine.holds().containers.is_empty()));
+    let log = repository.ledger_log();
+    assert!(log.iter().any(|line| line.starts_with("two failed: two/b-1 on host-2: stop ")), "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_review_is_of_what_the_fields_say_and_not_only_of_their_names() {
     let (repository, simulated) = deployed().await;
     let with = |command: &str| shop("web:1", "").replace("'}]", &format!("', command: [{command}]}}]"));

@@ -17,6 +17,7 @@ use crate::plan::hold::Hold;
 use crate::plan::{Plan, StackPlan};
 use crate::reconcile::site::Site;
 use crate::reconcile::{Context, Pass};
+use crate::status;
 
 /// Fewer digits could mean several plans.
 const SHORTEST: usize = 8;
@@ -115,6 +116,8 @@ fn is_begun(slug: &StackSlug, desired: &Desired, ledger: &Ledger) -> bool {
     let Some(record) = ledger.records.get(slug) else { return false };
     match (desired.stacks.get(slug), &record.next) {
         (Some(stack), Some(next)) => next.content == stack.content,
+        // Something of it may have gone already.
+        (None, None) if record.status == StackStatus::Failed => status::may_pass(record),
         (None, None) => record.status == StackStatus::Deploying,
         (Some(_), None) | (None, Some(_)) => false,
     }
