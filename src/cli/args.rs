@@ -136,7 +136,8 @@ pub enum Command {
     },
     /// Carry the plan out once, and end.
     ///
-    /// Touches nothing while a file of the repository is wrong (exit 1), unless told to keep going.
+    /// Touches nothing while a file of the repository is wrong (exit 1), unless told to keep going. What fails for a reason that
+    /// may pass is tried twice more, after 2 and 4 seconds.
     #[command(after_help = "Examples:\n  bayplan apply\n  bayplan apply --keep-going fleet")]
     Apply {
         #[command(flatten)]
