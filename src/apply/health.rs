@@ -37,10 +37,7 @@ pub(super) async fn await_healthy(
     gate: &HealthGate,
     of: Awaited,
 ) -> Result<(), Trouble> {
-    let limit = match of {
-        Awaited::New | Awaited::Required => gate.deadline,
-        Awaited::Found { grace } => gate.deadline.max(grace),
-    };
+    let limit = of.limit(gate.deadline);
     match timeout(limit, watch(engine, container, gate, of)).await {
         Ok(verdict) => verdict,
         Err(_) => {
@@ -63,10 +60,7 @@ async fn watch(engine: &dyn Engine, container: &str, gate: &HealthGate, of: Awai
                 log: Vec::new(),
             });
         };
-        let may_be_ending = match of {
-            Awaited::New | Awaited::Required => false,
-            Awaited::Found { grace } => begun.elapsed() <= grace,
-        };
+        let may_be_ending = of.may_be_ending(begun.elapsed());
         let known = *restarts.get_or_insert(detail.restarts);
         let answer = match condition(&detail, gate, known) {
             // The next plan starts it, and then it has to prove itself.

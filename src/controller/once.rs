@@ -15,10 +15,8 @@ use crate::controller::{Ended, Event, trigger, write};
 use crate::moment::Seconds;
 use crate::name::{Digest, StackSlug};
 use crate::observe;
-use crate::plan::outcome::Verdict;
 use crate::reconcile::site::Site;
 use crate::reconcile::{self, Context, Look, Pass, PassError};
-use crate::status;
 
 /// How often what was noted of hosts leads to another look, when nothing else does.
 const MOST_LOOKS: u32 = 4;
@@ -217,12 +215,8 @@ async fn finish(
     let ledger = site.ledger.read().await?;
     let before = ledger.records.get(&done.stack);
     let record = hand.record(before, done);
-    let newly_bad = match (&record, before) {
-        (Some(after), Some(before)) => after.bad != before.bad,
-        (Some(_) | None, _) => false,
-    };
+    let next = Next::after(&done.applied, before, record.as_ref());
     let status = record.as_ref().map(|record| record.status);
-    let is_passing = record.as_ref().is_some_and(status::may_pass);
     let written = write::end(site, read, done, hand, record).await?;
     told.committed(written);
     let entry = told.ended.entry(done.stack.clone()).or_insert_with(|| Ended {
@@ -233,14 +227,7 @@ async fn finish(
     entry.status = status;
     entry.failures.extend(done.applied.failures.iter().cloned());
     let _ = told.events.send(Event::Ended(entry.clone()));
-    let failures = &done.applied.failures;
-    let may_pass = || is_passing || failures.iter().all(|failure| failure.verdict != Verdict::BadContent);
-    Ok(match (newly_bad, failures.is_empty()) {
-        (true, _) => Next::Back,
-        (false, true) => Next::Round,
-        (false, false) if may_pass() => Next::Repeat,
-        (false, false) => Next::Nothing,
-    })
+    Ok(next)
 }
 
 impl Told<'_> {

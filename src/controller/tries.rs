@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::model::record::Record;
 use crate::name::StackSlug;
+use crate::plan::outcome::{Applied, Verdict};
+use crate::status;
 
 /// A new deployment, the way back from it, and the end of an interrupted one make three; one more is a loop.
 const MOST_ROUNDS: u32 = 4;
@@ -38,6 +41,23 @@ pub enum Next {
     /// The same again, for what was in the way may pass.
     Repeat,
     Nothing,
+}
+
+impl Next {
+    /// After these steps, by the stack's record before and after them.
+    pub fn after(applied: &Applied, before: Option<&Record>, after: Option<&Record>) -> Self {
+        let newly_bad = before.zip(after).is_some_and(|(before, after)| before.bad != after.bad);
+        let failures = &applied.failures;
+        // What the record does not say of the content, another try may mend.
+        let may_pass = after.is_some_and(status::may_pass)
+            || failures.iter().all(|failure| failure.verdict != Verdict::BadContent);
+        match (newly_bad, failures.is_empty()) {
+            (true, _) => Self::Back,
+            (false, true) => Self::Round,
+            (false, false) if may_pass => Self::Repeat,
+            (false, false) => Self::Nothing,
+        }
+    }
 }
 
 impl Tries {

@@ -97,6 +97,24 @@ pub struct RunAction {
     pub digest: Digest,
 }
 
+impl Awaited {
+    /// Whether its end, its bad health or its silence may be what somebody asked for before, after so long a wait.
+    pub fn may_be_ending(self, after: Duration) -> bool {
+        match self {
+            Self::New | Self::Required => false,
+            Self::Found { grace } => after <= grace,
+        }
+    }
+
+    /// How long it is waited for at most.
+    pub fn limit(self, deadline: Duration) -> Duration {
+        match self {
+            Self::New | Self::Required => deadline,
+            Self::Found { grace } => deadline.max(grace),
+        }
+    }
+}
+
 impl Act {
     /// Whether a refusal says something against the content. That an old one cannot be put away or renamed now does not:
     /// an engine may have started it since, for somebody who asked and was killed before the answer.
