@@ -503,16 +503,17 @@ async fn a_branch_that_only_names_another_is_not_moved() {
 }
 
 #[tokio::test]
-async fn whoever_said_something_that_cannot_be_read_hinders_nobody() {
-    let killed = Killed::new().await;
-    let outside = killed.repo.path.join("outside.lock");
-    for said in ["../outside\n1\n", "refs/heads/../../outside\n\n", "\u{0}\n", "refs/heads/bayplan/status"] {
-        fs::write(&outside, "").unwrap();
-        fs::write(&killed.claim, said).unwrap();
+async fn what_is_no_reference_is_not_taken_for_one() {
+    let outside = "outside.lock";
+    for said in ["outside\n", "refs/heads/../../outside\n", "refs/heads/../../outside", "\u{0}\n"] {
+        let killed = Killed::new().await;
         fs::remove_file(&killed.lock).unwrap();
-        killed.ledger.commit(change(&[record(&format!("s{}", said.len()), "host-1")])).await.unwrap().unwrap();
-        assert!(outside.exists(), "{said:?}");
-        fs::write(&killed.lock, "").unwrap();
+        fs::write(&killed.claim, said).unwrap();
+        // As a lock of ours looks.
+        fs::write(killed.repo.path.join(outside), "").unwrap();
+        killed.commits().await.unwrap();
+        assert!(killed.repo.path.join(outside).exists(), "{said:?}");
+        killed.is_well();
     }
 }
 
