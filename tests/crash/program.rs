@@ -221,6 +221,15 @@ impl<'f> Site<'f> {
         witness::list(host, &self.owner(), &self.stack())
     }
 
+    /// Whether an engine has a network of it of which it names no user.
+    pub fn has_a_network_of_nobody(&self) -> bool {
+        self.hosts.iter().any(|host| {
+            let listed = self.listed(host).networks;
+            let mut ids = listed.iter().filter_map(|network| network["Id"].as_str());
+            ids.any(|id| witness::nobody_uses(host, &format!("/networks/{id}")))
+        })
+    }
+
     /// Removes what it has on its hosts.
     pub fn clean(&self) {
         for host in self.hosts {

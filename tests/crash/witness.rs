@@ -62,6 +62,13 @@ pub fn list(host: &Host, owner: &str, name: &str) -> Listed {
     }
 }
 
+/// What an engine says of a network that is used; one that says it of a network of which it names no user has miscounted.
+pub const MISCOUNTED: &str = "has active endpoints";
+
+pub fn nobody_uses(host: &Host, network: &str) -> bool {
+    get(host, network)["Containers"].as_object().is_none_or(serde_json::Map::is_empty)
+}
+
 /// Removes it all.
 ///
 /// # Panics
@@ -73,11 +80,7 @@ pub fn remove(host: &Host, listed: &Listed) {
     for path in paths.chain(networks).chain(volumes) {
         let (status, answer) = ask(host, "DELETE", &path);
         // An engine may have miscounted who uses a network; the next lease of the fleet starts it again and removes it.
-        let is_miscounted = || {
-            let nobody = get(host, &path)["Containers"].as_object().is_none_or(serde_json::Map::is_empty);
-            answer.to_string().contains("has active endpoints") && nobody
-        };
-        if status == 403 && is_miscounted() {
+        if status == 403 && answer.to_string().contains(MISCOUNTED) && nobody_uses(host, &path) {
             note(&format!("crash: {} miscounted who uses {}", host.name, path));
             continue;
         }
